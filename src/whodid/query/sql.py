@@ -1,0 +1,242 @@
+"""Search → SQL that finds at least what is searched for.
+
+An engine can't decide every term exactly: it gives a superset, and `evaluate` decides on the
+decoded event. `Where.exact` tells when nothing is left to decide, so that counting may stay in the
+database. The law, tested for every store: rows(SQL) ⊇ rows(evaluate), and = when exact.
+
+Terms on values that a store keeps once in a dictionary (actor, action, app …) are decided here by
+evaluating the term on an event that has nothing but the value, so that SQL and `evaluate` can't
+disagree. The walk is shared by all stores; a `Dialect` renders the leaves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, assert_never
+
+from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES, StoredEvent
+from whodid.query.ast import And, Node, Not, Or, Term, Text
+from whodid.query.evaluate import matches
+from whodid.query.words import words
+from whodid.times import Instant
+
+DictionaryColumn: TypeAlias = Literal["actor", "action", "app", "country", "agent", "tenant"]
+NumberColumn: TypeAlias = Literal["occurred_at", "received_at", "index"]
+CodeColumn: TypeAlias = Literal["category", "operation", "severity", "outcome"]
+RefColumn: TypeAlias = Literal["target", "actor", "behalf", "via"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition. `exact` is False when rows that don't match may be among those it selects."""
+
+    sql: str
+    params: tuple[Any, ...] = ()
+    exact: bool = True
+
+
+ALL = Where("1")
+UNDECIDED = Where("1", exact=False)
+NONE = Where("0")
+
+
+class Dialect(Protocol):
+    """The leaves of a search in one engine's SQL. Conditions are never NULL."""
+
+    def between(self, column: NumberColumn, low: int | None, high: int | None) -> Where:
+        """The column lies from `low` to below `high`; None is open. A missing value doesn't."""
+        ...
+
+    def code_in(self, column: CodeColumn, codes: Sequence[int]) -> Where:
+        """The column's number is one of `codes`."""
+        ...
+
+    def value_in(self, column: DictionaryColumn, test: Callable[[StoredEvent], bool]) -> Where:
+        """The dictionary value passes `test`, asked on an event that has only this value."""
+        ...
+
+    def address_between(self, low: bytes, high: bytes) -> Where:
+        """The client's address lies in the range, both ends inclusive, of the same length."""
+        ...
+
+    def has_address(self) -> Where:
+        """There is an address."""
+        ...
+
+    def refers_to(self, kind: RefColumn, name: str) -> Where:
+        """An event that refers to this id in this role; more may be selected."""
+        ...
+
+    def id_is(self, event_id: str) -> Where:
+        """The event with this id."""
+        ...
+
+    def body_has(self, searched: Sequence[str]) -> Where:
+        """All these words are somewhere in the event; more may be selected."""
+        ...
+
+
+def compile_where(node: Node, dialect: Dialect) -> Where:
+    """A condition that selects every event the search matches."""
+    match node:
+        case And(terms):
+            return _all([compile_where(term, dialect) for term in terms])
+        case Or(terms):
+            return _any([compile_where(term, dialect) for term in terms])
+        case Not(term):
+            inner = compile_where(term, dialect)
+            # The complement of a superset is no superset: only an exact condition can be turned.
+            return Where(f"NOT ({inner.sql})", inner.params) if inner.exact else UNDECIDED
+        case Text(text):
+            found = dialect.body_has(words(text))
+            return Where(found.sql, found.params, exact=False)
+        case Term():
+            return _term(node, dialect)
+        case _:
+            assert_never(node)
+
+
+def _all(parts: Sequence[Where]) -> Where:
+    if not parts:
+        return ALL
+    return Where(
+        " AND ".join(f"({part.sql})" for part in parts),
+        tuple(param for part in parts for param in part.params),
+        all(part.exact for part in parts),
+    )
+
+
+def _any(parts: Sequence[Where]) -> Where:
+    return Where(
+        " OR ".join(f"({part.sql})" for part in parts),
+        tuple(param for part in parts for param in part.params),
+        all(part.exact for part in parts),
+    )
+
+
+_CODES: dict[str, tuple[CodeColumn, tuple[str, ...]]] = {
+    "category": ("category", CATEGORIES),
+    "operation": ("operation", OPERATIONS),
+    "severity": ("severity", SEVERITIES),
+    "outcome": ("outcome", OUTCOMES),
+}
+_NUMBERS: dict[str, NumberColumn] = {
+    "created": "occurred_at",
+    "received": "received_at",
+    "index": "index",
+}
+_DICTIONARIES: dict[str, DictionaryColumn] = {
+    "action": "action",
+    "actor": "actor",
+    "actor.id": "actor",
+    "actor.type": "actor",
+    "actor.name": "actor",
+    "actor.email": "actor",
+    "app": "app",
+    "country": "country",
+    "agent": "agent",
+    "tenant": "tenant",
+}
+_REFERENCES: dict[str, RefColumn] = {
+    "target.id": "target",
+    "behalf.id": "behalf",
+    "via.id": "via",
+}
+_ACTOR_STATES = ("agent", "anonymous")
+_FAILED = tuple(OUTCOMES.index(name) for name in ("failure", "denied", "error"))
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def _term(term: Term, dialect: Dialect) -> Where:
+    if term.field in _NUMBERS:
+        return _number(term, _NUMBERS[term.field], dialect)
+    if term.field in _CODES:
+        return _code(term, dialect)
+    if term.field in _DICTIONARIES:
+        return _value(term, _DICTIONARIES[term.field], dialect)
+    if term.field in _REFERENCES and term.op in (":", "=") and "*" not in str(term.value):
+        found = dialect.refers_to(_REFERENCES[term.field], str(term.value))
+        return Where(found.sql, found.params, exact=False)
+    if term.field == "ip":
+        return _address(term, dialect)
+    if term.field == "id" and _UUID.fullmatch(str(term.value)):
+        return dialect.id_is(str(term.value).lower())
+    if term.field == "is" and term.value == "failed":
+        return dialect.code_in("outcome", _FAILED)
+    if term.field == "is" and term.value in _ACTOR_STATES:
+        return _value(term, "actor", dialect)
+    return UNDECIDED
+
+
+def _value(term: Term, column: DictionaryColumn, dialect: Dialect) -> Where:
+    return dialect.value_in(column, lambda stored: matches(term, stored))
+
+
+def _code(term: Term, dialect: Dialect) -> Where:
+    column, names = _CODES[term.field]
+    if term.op == "exists":
+        return ALL
+    if term.op == "range" or term.value not in names:
+        return UNDECIDED
+    given, last = names.index(str(term.value)), len(names)
+    codes = {
+        ">": range(given + 1, last),
+        ">=": range(given, last),
+        "<": range(given),
+        "<=": range(given + 1),
+    }
+    return dialect.code_in(column, codes.get(term.op, range(given, given + 1)))
+
+
+def _number(term: Term, column: NumberColumn, dialect: Dialect) -> Where:
+    if term.op == "exists":
+        return dialect.between(column, None, None)
+    if term.op == "range" and isinstance(term.value, tuple):
+        low, high = term.value
+        if isinstance(low, Instant) or isinstance(high, Instant):
+            return dialect.between(column, _micros(low), _micros(high))
+        if low is None and high is None:
+            return dialect.between(column, None, None)
+        if _is_whole(low) and _is_whole(high):
+            end = None if high is None else int(high) + 1
+            return dialect.between(column, None if low is None else int(low), end)
+        return UNDECIDED
+    if not _is_whole(term.value) or term.value is None:
+        return UNDECIDED
+    given = int(term.value)  # type: ignore[arg-type]  # _is_whole has seen that it is a number
+    ranges: dict[str, tuple[int | None, int | None]] = {
+        ">": (given + 1, None),
+        ">=": (given, None),
+        "<": (None, given),
+        "<=": (None, given + 1),
+    }
+    return dialect.between(column, *ranges.get(term.op, (given, given + 1)))
+
+
+def _micros(moment: object) -> int | None:
+    return moment.micros if isinstance(moment, Instant) else None
+
+
+def _is_whole(number: object) -> bool:
+    if number is None:
+        return True
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return number == int(number) and abs(number) < 2**53
+
+
+def _address(term: Term, dialect: Dialect) -> Where:
+    if term.op == "exists":
+        return dialect.has_address()
+    try:
+        network = ipaddress.ip_network(str(term.value), strict=False)
+    except ValueError:
+        found = dialect.has_address()  # private, public: the decoded event decides
+        return Where(found.sql, found.params, exact=False)
+    low, high = network.network_address.packed, network.broadcast_address.packed
+    if network.version == 6 and network.network_address.ipv4_mapped:
+        return UNDECIDED  # IPv4-mapped addresses are kept as IPv4
+    return dialect.address_between(low, high)

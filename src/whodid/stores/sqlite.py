@@ -1,0 +1,287 @@
+"""The default store: one SQLite file, durable on return, sealed in the same transaction.
+
+WAL with `synchronous=FULL`: what `append` acknowledged survives kill -9 and a power cut. One
+writing connection behind a lock and a pool of reading ones, so it may be used from many threads;
+other processes may write the same file at once, SQLite makes them take turns (`busy_timeout`).
+Every event gets its index and position in the transaction that inserts it: nothing is ever
+committed unsealed.
+
+Appending lies in `sqlite_write`, searching in `sqlite_read`, verification in `sqlite_verify`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from whodid.access import Access
+from whodid.canonical import Encoded
+from whodid.errors import ConfigError, StoreUnavailableError
+from whodid.event import StoredEvent
+from whodid.query.ast import Query
+from whodid.stores import cursors, sqlite_read, sqlite_verify, sqlite_write
+from whodid.stores.base import (
+    ApiKey,
+    Counted,
+    Cursor,
+    Facet,
+    FacetField,
+    Histogram,
+    Page,
+    Receipt,
+    SplitBy,
+    Stats,
+    VerifyReport,
+)
+from whodid.stores.migrate import migrate_sqlite, migrations, schema_version
+from whodid.times import Instant
+
+BUSY_TIMEOUT_S = 30.0
+_MAX_IDLE_CONNECTIONS = 16
+
+
+class SqliteStore:
+    """An `EventStore` in one SQLite file."""
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        """Open the file, and bring its schema up to date.
+
+        Args:
+            path: The database file.
+            create: Make the file when there is none.
+
+        Raises:
+            ConfigError: No such file, no database, or one that a newer whodid made.
+            StoreUnavailableError: The file or its folder can't be written.
+        """
+        self.path = Path(path)
+        if not create and not self.path.exists():
+            raise ConfigError(f"no database at {self.path}; check --db or WHODID_DB")
+        self._lock = threading.Lock()
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._is_closed = False
+        with _translated(self.path):
+            self._writing = _connect(self.path)
+            try:
+                _prepare(self._writing, self.path)
+                key = sqlite_write.index_key(self._writing)
+            except BaseException:
+                self._writing.close()
+                raise
+        self._inode = self.path.stat().st_ino
+        self._key = key
+        self._writer = sqlite_write.Writer(self._writing, key=key)
+        self._dictionary = sqlite_read.Dictionary()
+
+    def append(
+        self,
+        batch: Sequence[Encoded],
+        *,
+        writer: str | None = None,
+        now: Instant | None = None,
+    ) -> list[Receipt]:
+        with self._exclusively():
+            return self._writer.append(batch, writer=writer, now=now or Instant.now())
+
+    def find(
+        self, event_id: str, *, access: Access, tenant: str | None = None
+    ) -> StoredEvent | None:
+        with self._reader(access) as reader:
+            return reader.find(event_id, tenant=tenant)
+
+    def page(
+        self, query: Query, *, access: Access, limit: int = 50, cursor: Cursor | None = None
+    ) -> Page:
+        with self._reader(access) as reader:
+            return reader.page(query, limit=limit, cursor=cursor)
+
+    def open_cursor(self, token: str, *, text: str) -> Cursor:
+        return cursors.open_cursor(token, key=self._key, text=text)
+
+    def scan(self, query: Query, *, access: Access) -> Iterator[StoredEvent]:
+        with self._reader(access) as reader:
+            yield from reader.scan(query)
+
+    def count(self, query: Query, *, access: Access, cap: int | None = None) -> Counted:
+        with self._reader(access) as reader:
+            return reader.count(query, cap=cap)
+
+    def facets(
+        self, query: Query, *, access: Access, fields: Sequence[FacetField], limit: int = 10
+    ) -> list[Facet]:
+        with self._reader(access) as reader:
+            return reader.facets(query, fields=fields, limit=limit)
+
+    def histogram(
+        self,
+        query: Query,
+        *,
+        access: Access,
+        edges: Sequence[Instant],
+        split_by: SplitBy = "outcome",
+    ) -> Histogram:
+        with self._reader(access) as reader:
+            return reader.histogram(query, edges=edges, split_by=split_by)
+
+    def tenants(self, *, access: Access) -> list[str]:
+        with self._reader(access) as reader:
+            return reader.tenants()
+
+    def read_from(self, position: int, *, limit: int = 1000) -> list[StoredEvent]:
+        with self._reader(Access.everything()) as reader:
+            return reader.read_from(position, limit=limit)
+
+    def verify(
+        self, *, access: Access, progress: Callable[[int, int], None] | None = None
+    ) -> VerifyReport:
+        access.check("verify")
+        with self._connection() as connection, _snapshot(connection):
+            return sqlite_verify.verify(connection, key=self._key, access=access, progress=progress)
+
+    def stats(self) -> Stats:
+        with self._reader(Access.everything()) as reader:
+            return reader.stats()
+
+    def check_health(self) -> None:
+        # A real durable write: a full disk or a read-only file is found out here, not by a caller.
+        with self._exclusively():
+            sqlite_write.touch(self._writing, now=Instant.now())
+
+    def add_key(self, key: ApiKey) -> None:
+        with self._exclusively():
+            sqlite_write.add_key(self._writing, key)
+
+    def find_key(self, key_id: str) -> ApiKey | None:
+        return next((key for key in self.keys() if key.id == key_id), None)
+
+    def keys(self) -> list[ApiKey]:
+        with self._connection() as connection:
+            return sqlite_read.keys(connection)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._writing.close()
+            while self._idle:
+                self._idle.pop().close()
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """Hold the writing connection, with the file still where it was."""
+        with self._lock, _translated(self.path):
+            self._check_usable()
+            yield
+
+    @contextmanager
+    def _reader(self, access: Access) -> Iterator[sqlite_read.Reader]:
+        access.check("read")
+        with self._connection() as connection:
+            yield sqlite_read.Reader(
+                connection, key=self._key, access=access, dictionary=self._dictionary
+            )
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with _translated(self.path):
+            self._check_usable()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = _connect(self.path)
+                sqlite_read.register_functions(connection)
+            try:
+                yield connection
+            finally:
+                if self._is_closed or len(self._idle) >= _MAX_IDLE_CONNECTIONS:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailableError("the store is closed")
+        try:
+            inode = self.path.stat().st_ino
+        except OSError:
+            inode = None
+        if inode != self._inode:
+            # Writes would go to an unlinked file and be lost with it.
+            raise StoreUnavailableError(
+                f"{self.path} was moved, replaced or deleted while it was open; restart"
+            )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make an empty file ours, or bring ours up to date; leave a foreign file as it is."""
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    if mode != "wal":
+        raise ConfigError(f"{path} cannot use write-ahead logging; put it on a local disk")
+    if _schema(connection) != migrations("sqlite")[-1].version:
+        migrate_sqlite(connection)
+
+
+def _schema(connection: sqlite3.Connection) -> int:
+    known = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'whodid_schema'"
+    ).fetchone()[0]
+    return schema_version(connection) if known else 0
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """One moment of the database for everything read inside."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, once, at this seam."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailableError(f"{path}: {_remedy(error, path)}") from error
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname == "SQLITE_NOTADB":
+            raise ConfigError(f"{path} is no SQLite database; name another file") from error
+        if error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+            raise StoreUnavailableError(
+                f"{path} is damaged; stop, copy the file, and run whodid verify on a backup"
+            ) from error
+        raise
+
+
+def _remedy(error: sqlite3.OperationalError, path: Path) -> str:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "another process holds the database; try again"
+    if name.startswith("SQLITE_FULL"):
+        return "the disk is full; make room and try again"
+    if name.startswith("SQLITE_READONLY"):
+        return "the file or its folder is read-only; check its owner and mode"
+    if name.startswith("SQLITE_CANTOPEN"):
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            return f"the folder {folder} does not exist; create it"
+        if not os.access(folder, os.W_OK):
+            return f"the folder {folder} is read-only; check its owner and mode"
+        return "the file can't be opened; check its owner and mode"
+    return str(error)

@@ -1,0 +1,250 @@
+"""Verification of a SQLite store: everything is recomputed from the stored bytes and compared.
+
+Finds what was changed, removed, added or reordered behind the log's back in any table, as long as
+the tree's own state was not rewritten with it: against that only a checkpoint kept elsewhere helps.
+Memory is flat in the number of events; the dictionary is held whole.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from whodid import canonical
+from whodid.access import Access
+from whodid.errors import LedgerError
+from whodid.event import StoredEvent
+from whodid.ids import uuid_bytes
+from whodid.ledger.merkle import Frontier, leaf_hash
+from whodid.stores.base import Problem, TreeHead, VerifyReport
+from whodid.stores.rows import Columns, derive_stored, log_id, reference_hash
+from whodid.stores.sqlite_write import CODEC_RAW, DictKind
+
+MAX_PROBLEMS = 1_000
+_PROGRESS_EVERY = 1_000
+_COLUMNS = (
+    "position", "tenant", "index", "id", "occurred_at", "received_at", "actor", "action",
+    "category", "operation", "severity", "outcome", "app", "country", "agent", "ip", "codec",
+    "body", "secret", "gone",
+)  # fmt: skip
+_DERIVED = (
+    "occurred_at", "received_at", "category", "operation", "severity", "outcome", "ip",
+)  # fmt: skip
+_DICTIONARY = {
+    "actor": DictKind.ACTOR,
+    "action": DictKind.ACTION,
+    "app": DictKind.APP,
+    "country": DictKind.COUNTRY,
+    "agent": DictKind.AGENT,
+}
+
+
+@dataclass(slots=True)
+class _Tree:
+    name: str
+    frontier: Frontier = field(default_factory=Frontier)
+
+
+@dataclass(slots=True)
+class _Check:
+    """One verification under way."""
+
+    connection: sqlite3.Connection
+    key: bytes
+    access: Access
+    dictionary: dict[int, tuple[int, int, str]]
+    trees: dict[int, _Tree]
+    problems: list[Problem] = field(default_factory=list)
+    used: set[int] = field(default_factory=set)
+    events: int = 0
+    refs: int = 0
+
+    def report(self, what: str, *, tenant: int | None = None, index: int | None = None) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            name = self.trees[tenant].name if tenant in self.trees else None
+            self.problems.append(Problem(tenant=name, index=index, what=what))
+
+
+def verify(
+    connection: sqlite3.Connection,
+    *,
+    key: bytes,
+    access: Access,
+    progress: Callable[[int, int], None] | None,
+) -> VerifyReport:
+    """Compare the whole store, or the trees that `access` sees, with its stored bytes.
+
+    Args:
+        connection: Inside a read transaction, so that it sees one moment.
+        progress: Called now and then with how many leaves are done, of how many.
+    """
+    check = _Check(connection, key, access, _dictionary(connection), {})
+    for ref, (tenant, kind, value) in check.dictionary.items():
+        if kind == DictKind.TENANT and tenant == 0 and access.sees(value):
+            check.trees[ref] = _Tree(value)
+    total = connection.execute("SELECT count(*) FROM whodid_leaf").fetchone()[0]
+    for done, row in enumerate(_leaves(connection, check.trees), start=1):
+        _check_leaf(check, row)
+        if progress and done % _PROGRESS_EVERY == 0:
+            progress(done, total)
+    heads = [head for head in map(_heads(check), sorted(check.trees)) if head]
+    if access.tenants is None:
+        _check_whole(check)
+    if progress:
+        progress(total, total)
+    return VerifyReport(events=check.events, trees=heads, problems=check.problems)
+
+
+def _dictionary(connection: sqlite3.Connection) -> dict[int, tuple[int, int, str]]:
+    rows = connection.execute("SELECT ref, tenant, kind, val FROM whodid_dict ORDER BY ref")
+    return {ref: (tenant, kind, value) for ref, tenant, kind, value in rows}
+
+
+def _leaves(connection: sqlite3.Connection, trees: dict[int, _Tree]) -> Iterator[dict[str, Any]]:
+    """Every leaf with its event's row, tree by tree in order."""
+    columns = ", ".join(f'e."{name}"' for name in _COLUMNS)
+    for tenant in sorted(trees):
+        rows = connection.execute(
+            f'SELECT l."index", l.entry, l.position, {columns} FROM whodid_leaf AS l '
+            "LEFT JOIN whodid_event AS e ON e.position = l.position "
+            'WHERE l.tenant = ? ORDER BY l."index"',
+            (tenant,),
+        )
+        for index, entry, position, *values in rows:
+            row = dict(zip(_COLUMNS, values, strict=True))
+            yield row | {"leaf": (tenant, index, entry, position)}
+
+
+def _check_leaf(check: _Check, row: dict[str, Any]) -> None:
+    tenant, index, entry, _ = row["leaf"]
+    tree = check.trees[tenant]
+    if index != tree.frontier.size:
+        check.report(f"expected leaf {tree.frontier.size} here", tenant=tenant, index=index)
+    tree.frontier.append(leaf_hash(entry))
+    if row["position"] is None or row["body"] is None:
+        check.report("the event is missing", tenant=tenant, index=index)
+        return
+    check.events += 1
+    try:
+        _check_event(check, row, tree.name)
+    except LedgerError as error:
+        check.report(str(error), tenant=tenant, index=index)
+
+
+def _check_event(check: _Check, row: dict[str, Any], tenant_name: str) -> None:
+    tenant, index, entry, position = row["leaf"]
+    if (row["tenant"], row["index"]) != (tenant, index):
+        raise LedgerError("the event's tenant or index differs from its leaf's")
+    if row["codec"] != CODEC_RAW:
+        raise LedgerError("the body is in an unknown codec")
+    if row["secret"] is None:
+        raise LedgerError("the secret is missing")
+    found = canonical.recompute_entry(row["body"], secret=row["secret"], gone=row["gone"])
+    if found != entry:
+        raise LedgerError("the event does not lead to its leaf: it was changed")
+    if row["gone"] is not None:
+        # Only a signed control record excuses an erasure, and there are none yet.
+        raise LedgerError("units were erased without a control record")
+    stored = canonical.restore(row["body"], gone=row["gone"], index=index, position=position)
+    if stored.tenant_id != tenant_name:
+        raise LedgerError("the event belongs to another tenant")
+    if row["id"] != uuid_bytes(stored.id):
+        raise LedgerError("the column id differs from the body")
+    columns = derive_stored(stored)
+    _check_columns(check, row, columns)
+    _check_references(check, stored, columns)
+
+
+def _check_columns(check: _Check, row: dict[str, Any], columns: Columns) -> None:
+    for name in _DERIVED:
+        if row[name] != getattr(columns, name):
+            raise LedgerError(f"the column {name} differs from the body")
+    for name, kind in _DICTIONARY.items():
+        ref, value = row[name], getattr(columns, name)
+        check.used.add(ref)
+        expected = (row["tenant"], int(kind), value)
+        if (ref != 0 or value) and check.dictionary.get(ref) != expected:
+            raise LedgerError(f"the column {name} differs from the body")
+
+
+def _check_references(check: _Check, stored: StoredEvent, columns: Columns) -> None:
+    expected = {
+        (
+            int(kind),
+            reference_hash(check.key, tenant=stored.tenant_id, name=name),
+            columns.occurred_at,
+            stored.position,
+        )
+        for kind, name in columns.refs
+    }
+    check.refs += len(expected)
+    for reference in expected:
+        if not check.connection.execute(
+            "SELECT 1 FROM whodid_event_ref "
+            "WHERE kind = ? AND hash = ? AND occurred_at = ? AND position = ?",
+            reference,
+        ).fetchone():
+            raise LedgerError("a reference for finding the event is missing or was changed")
+
+
+def _heads(check: _Check) -> Callable[[int], TreeHead | None]:
+    """Compare a tree's stored state with its leaves."""
+
+    def head(tenant: int) -> TreeHead | None:
+        tree = check.trees[tenant]
+        row = check.connection.execute(
+            "SELECT log_id, size, frontier FROM whodid_log_state WHERE tenant = ?", (tenant,)
+        ).fetchone()
+        if row is None:
+            check.report("the state of the tree is missing", tenant=tenant)
+            return None
+        if (row[1], row[2]) != (tree.frontier.size, tree.frontier.to_bytes()):
+            check.report(
+                f"the state of the tree says {row[1]} leaves and another root than its "
+                f"{tree.frontier.size} leaves give",
+                tenant=tenant,
+            )
+        if row[0] != log_id(check.key, tenant=tree.name):
+            check.report("the log id of the tree was changed", tenant=tenant)
+        return TreeHead(
+            tenant=tree.name, log_id=row[0], size=tree.frontier.size, root=tree.frontier.root()
+        )
+
+    return head
+
+
+def _check_whole(check: _Check) -> None:
+    """What only shows when all tenants are seen: rows too many, positions with holes."""
+
+    def number(sql: str) -> int:
+        return int(check.connection.execute(sql).fetchone()[0])
+
+    leaves = sum(tree.frontier.size for tree in check.trees.values())
+    if number("SELECT count(*) FROM whodid_leaf") != leaves:
+        check.report("there are leaves of an unknown tenant")
+    if number("SELECT count(*) FROM whodid_log_state") != len(check.trees):
+        check.report("there are states of unknown trees")
+    if number("SELECT count(*) FROM whodid_event") != check.events:
+        check.report("there are events without a leaf")
+    if number("SELECT count(*) FROM whodid_event_ref") != check.refs:
+        check.report("there are references that belong to no event")
+    last = number("SELECT coalesce(max(position), 0) FROM whodid_leaf")
+    if last != leaves:
+        check.report("the positions of the leaves have holes")
+    if number("SELECT coalesce(max(value), 0) FROM whodid_counter WHERE name = 'position'") != last:
+        check.report("the position counter differs from the leaves")
+    if number(
+        "SELECT count(*) FROM whodid_idempotency AS i LEFT JOIN whodid_event AS e "
+        "ON e.tenant = i.tenant AND e.id = i.id WHERE e.position IS NULL"
+    ):
+        check.report("an idempotency key belongs to no event")
+    used = check.used | check.trees.keys() | _key_apps(check.connection)
+    if check.dictionary.keys() - used:
+        check.report("the dictionary holds values that no event uses")
+
+
+def _key_apps(connection: sqlite3.Connection) -> set[int]:
+    rows = connection.execute("SELECT DISTINCT app FROM whodid_idempotency ORDER BY app")
+    return {row[0] for row in rows}
