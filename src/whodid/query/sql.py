@@ -110,6 +110,8 @@ def _all(parts: Sequence[Where]) -> Where:
 
 
 def _any(parts: Sequence[Where]) -> Where:
+    if not parts:
+        return NONE
     return Where(
         " OR ".join(f"({part.sql})" for part in parts),
         tuple(param for part in parts for param in part.params),

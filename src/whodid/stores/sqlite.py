@@ -77,6 +77,7 @@ class SqliteStore:
         self._key = key
         self._writer = sqlite_write.Writer(self._writing, key=key)
         self._dictionary = sqlite_read.Dictionary()
+        self._decisions = sqlite_read.Decisions()
 
     def append(
         self,
@@ -184,7 +185,11 @@ class SqliteStore:
         access.check("read")
         with self._connection() as connection:
             yield sqlite_read.Reader(
-                connection, key=self._key, access=access, dictionary=self._dictionary
+                connection,
+                key=self._key,
+                access=access,
+                dictionary=self._dictionary,
+                decisions=self._decisions,
             )
 
     @contextmanager
@@ -258,6 +263,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_ERROR":
+            raise  # a fault in our own SQL: no retry helps, and hiding it would
         raise StoreUnavailableError(f"{path}: {_remedy(error, path)}") from error
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_NOTADB":

@@ -13,9 +13,9 @@ import socket
 import sqlite3
 import threading
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -67,6 +67,8 @@ from whodid.times import Instant
 MAX_ARRIVED = 1_000
 _FIRST_CHUNK = 200
 _MAX_CHUNK = 4_000
+_MAX_DECIDED = 100_000
+_MAX_DECISIONS = 8
 _EPOCH = Instant.from_micros(0)
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "category": CATEGORIES,
@@ -151,6 +153,28 @@ def _probe(kind: int, text: str) -> StoredEvent:
     return StoredEvent(event=event, received_at=_EPOCH, index=None, position=0)
 
 
+class Decisions:
+    """Positions of events that recent searches were decided to match. Thread-safe.
+
+    A page of the viewer asks for events, their count, facets and a histogram: where SQL can't
+    decide, the events are decoded once for all of these, not once each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, list[int]] = OrderedDict()
+
+    def find(self, search: Hashable) -> list[int] | None:
+        with self._lock:
+            return self._kept.get(search)
+
+    def keep(self, search: Hashable, positions: list[int]) -> None:
+        with self._lock:
+            self._kept[search] = positions
+            while len(self._kept) > _MAX_DECISIONS:
+                self._kept.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class _SqliteDialect:
     """The leaves of a search in SQLite's SQL, for the tenants (numbers) that may be seen."""
@@ -203,7 +227,7 @@ class _SqliteDialect:
         return Where("id = ?", (uuid_bytes(event_id),))
 
     def body_has(self, searched: Sequence[str]) -> Where:
-        return Where("whodid_has(body, ?)", (" ".join(searched),))
+        return Where("whodid_has(body, ?)", (" ".join(map(fold, searched)),))
 
 
 def _in(column: str, numbers: Sequence[int]) -> Where:
@@ -237,6 +261,8 @@ class _Search:
     now: Instant
     where: Where
     decide: Callable[[StoredEvent], bool]
+    newest: int
+    key: Hashable
 
     def accepts(self, stored: StoredEvent) -> bool:
         return self.where.exact or self.decide(stored)
@@ -252,12 +278,14 @@ class Reader:
         key: bytes,
         access: Access,
         dictionary: Dictionary,
+        decisions: Decisions,
     ) -> None:
         dictionary.refresh(connection)
         self._connection = connection
         self._key = key
         self._access = access
         self._dictionary = dictionary
+        self._decisions = decisions
         self._tenants = {
             value.ref: value.text
             for value in dictionary.values(DictKind.TENANT)
@@ -287,12 +315,13 @@ class Reader:
 
     def page(self, query: Query, *, limit: int, cursor: Cursor | None) -> Page:
         search = self._search(query)
-        newest = cursor.newest if cursor else self._newest_position()
+        if cursor:
+            search = replace(search, newest=cursor.newest)
         upwards = cursor is not None and cursor.direction == "newer"
         after = (cursor.occurred_at, cursor.position) if cursor else None
         found = list(
             itertools.islice(
-                self._matching(search, after=after, newest=newest, upwards=upwards, want=limit + 1),
+                self._matching(search, after=after, upwards=upwards, want=limit + 1),
                 limit + 1,
             )
         )
@@ -305,7 +334,7 @@ class Reader:
             return cursors.seal_cursor(
                 Cursor(
                     now=search.now,
-                    newest=newest,
+                    newest=search.newest,
                     occurred_at=event.occurred_at.micros,
                     position=event.position,
                     direction=direction,
@@ -318,17 +347,18 @@ class Reader:
             events=events,
             older=link(events[-1], "older") if events and has_older else None,
             newer=link(events[0], "newer") if events and has_newer else None,
-            arrived=self._arrived(search, newest) if cursor else 0,
+            arrived=self._arrived(search) if cursor else 0,
         )
 
     def scan(self, query: Query) -> Iterator[StoredEvent]:
-        return self._matching(self._search(query), newest=self._newest_position())
+        return self._matching(self._search(query))
 
     def count(self, query: Query, *, cap: int | None) -> Counted:
-        return self._count(self._search(query), cap=cap)
+        search = self._search(query)
+        return self._count(search if cap is not None else self._decided(search), cap=cap)
 
     def facets(self, query: Query, *, fields: Sequence[FacetField], limit: int) -> list[Facet]:
-        search = self._search(query)
+        search = self._decided(self._search(query))
         if search.where.exact:
             counted = {field: self._group_by(search, field) for field in fields}
         else:
@@ -336,7 +366,7 @@ class Reader:
         return [_facet(field, counted[field], limit) for field in fields]
 
     def histogram(self, query: Query, *, edges: Sequence[Instant], split_by: SplitBy) -> Histogram:
-        search = self._search(query)
+        search = self._decided(self._search(query))
         starts = [edge.micros for edge in edges]
         counts: list[Counter[str]] = [Counter() for _ in starts[:-1]]
         for moment, name, number in self._moments(search, starts, split_by):
@@ -375,10 +405,11 @@ class Reader:
         node: Node = query.node
         if self._access.restriction is not None:
             node = all_of(node, self._access.restriction)
+        newest = self._newest_position()
         dialect = _SqliteDialect(self._dictionary, self._tenants, self._key)
         where = compile_where(node, dialect)
         seen = Where("1") if self._access.tenants is None else _in("tenant", list(self._tenants))
-        return _Search(
+        search = _Search(
             text=query.text,
             now=query.now,
             where=Where(
@@ -387,7 +418,22 @@ class Reader:
                 where.exact,
             ),
             decide=compile_matcher(node),
+            newest=newest,
+            key=(node, frozenset(self._tenants), newest),
         )
+        known = None if where.exact else self._decisions.find(search.key)
+        return search if known is None else _at(search, known)
+
+    def _decided(self, search: _Search) -> _Search:
+        """The same search, exact, if it doesn't match too many events to remember."""
+        if search.where.exact:
+            return search
+        matching = self._matching(search)
+        positions = [each.position for each in itertools.islice(matching, _MAX_DECIDED + 1)]
+        if len(positions) > _MAX_DECIDED:
+            return search
+        self._decisions.keep(search.key, positions)
+        return _at(search, positions)
 
     def _newest_position(self) -> int:
         return int(self._one("SELECT value FROM whodid_counter WHERE name = 'position'"))
@@ -396,12 +442,11 @@ class Reader:
         self,
         search: _Search,
         *,
-        newest: int,
         after: tuple[int, int] | None = None,
         upwards: bool = False,
         want: int = _FIRST_CHUNK,
     ) -> Iterator[StoredEvent]:
-        """Matching events up to the position `newest`, from a place on, down or up in time."""
+        """Matching events up to the search's newest, from a place on, down or up in time."""
         comparison, direction = (">", "ASC") if upwards else ("<", "DESC")
         chunk = want
         while True:
@@ -410,7 +455,7 @@ class Reader:
                 f"SELECT {_ROW} FROM whodid_event "
                 f"WHERE {search.where.sql} AND position <= ?{place} "
                 f"ORDER BY occurred_at {direction}, position {direction} LIMIT ?",
-                (*search.where.params, newest, *(after or ()), chunk),
+                (*search.where.params, search.newest, *(after or ()), chunk),
             ).fetchall()
             for row in rows:
                 stored = _stored(row)
@@ -421,13 +466,10 @@ class Reader:
             after = (rows[-1][4], rows[-1][0])
             chunk = min(chunk * 4, _MAX_CHUNK)
 
-    def _arrived(self, search: _Search, newest: int) -> int:
-        since = Where(
-            f"position > ? AND {search.where.sql}",
-            (newest, *search.where.params),
-            search.where.exact,
-        )
-        later = _Search(search.text, search.now, since, search.decide)
+    def _arrived(self, search: _Search) -> int:
+        where = search.where
+        since = Where(f"position > ? AND {where.sql}", (search.newest, *where.params), where.exact)
+        later = replace(search, where=since, newest=self._newest_position())
         return self._count(later, cap=MAX_ARRIVED).count
 
     def _count(self, search: _Search, *, cap: int | None) -> Counted:
@@ -436,7 +478,7 @@ class Reader:
             capped = inner if cap is None else f"{inner} LIMIT {int(cap) + 1}"
             number = self._one(f"SELECT count(*) FROM ({capped})", search.where.params)
         else:
-            matching = self._matching(search, newest=self._newest_position())
+            matching = self._matching(search)
             number = sum(1 for _ in itertools.islice(matching, None if cap is None else cap + 1))
         if cap is not None and number > cap:
             return Counted(count=cap, exact=False)
@@ -467,7 +509,7 @@ class Reader:
         self, search: _Search, fields: Sequence[FacetField]
     ) -> dict[FacetField, Counter[str]]:
         counted: dict[FacetField, Counter[str]] = {field: Counter() for field in fields}
-        for stored in self._matching(search, newest=self._newest_position()):
+        for stored in self._matching(search):
             columns = derive_stored(stored)
             for field in fields:
                 if field == "tenant":
@@ -483,7 +525,7 @@ class Reader:
     ) -> Iterator[tuple[int, str, int]]:
         """Triples of a time in microseconds, an outcome or severity, and how many."""
         if not search.where.exact:
-            for stored in self._matching(search, newest=self._newest_position()):
+            for stored in self._matching(search):
                 name = stored.outcome if split_by == "outcome" else stored.severity
                 yield stored.occurred_at.micros, name, 1
             return
@@ -497,6 +539,14 @@ class Reader:
         )
         for number, code, count in rows:
             yield starts[0] + number * step, _NAMES[split_by][code], count
+
+
+def _at(search: _Search, positions: Sequence[int]) -> _Search:
+    """The search as what it was decided to match."""
+    where = Where(
+        "position IN (SELECT value FROM json_each(?))", (json.dumps(positions),), exact=True
+    )
+    return replace(search, where=where)
 
 
 def _stored(row: tuple[Any, ...]) -> StoredEvent:
