@@ -158,7 +158,8 @@ class SqliteStore:
             sqlite_write.add_key(self._writing, key)
 
     def find_key(self, key_id: str) -> ApiKey | None:
-        return next((key for key in self.keys() if key.id == key_id), None)
+        with self._connection() as connection:
+            return next(iter(sqlite_read.keys(connection, key_id=key_id)), None)
 
     def keys(self) -> list[ApiKey]:
         with self._connection() as connection:

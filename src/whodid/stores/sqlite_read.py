@@ -585,11 +585,12 @@ def _facet_value(field: FacetField, text: str, count: int) -> FacetValue:
     return FacetValue(field="actor.type", value=actor.type, label=label, count=count)
 
 
-def keys(connection: sqlite3.Connection) -> list[ApiKey]:
-    """All credentials, oldest first."""
+def keys(connection: sqlite3.Connection, *, key_id: str | None = None) -> list[ApiKey]:
+    """All credentials, oldest first, or the one with this id."""
     rows = connection.execute(
         "SELECT id, name, tenant, scopes, digest, created_at, expires_at FROM whodid_api_key "
-        "ORDER BY created_at, id LIMIT 10000"
+        f"{'' if key_id is None else 'WHERE id = ? '}ORDER BY created_at, id LIMIT 10000",
+        () if key_id is None else (key_id,),
     )
     return [
         ApiKey(

@@ -1,0 +1,263 @@
+"""How an error looks to a client: problem+json (RFC 9457), everywhere, and never a traceback.
+
+`problem_of` is the one seam where whodid's errors become answers. `Answers` is the outermost layer
+of the application: whatever escapes from below ends there, with an id that leads to the server's
+own log and nothing of its inside in the body.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, structs
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from whodid.errors import (
+    AuditError,
+    BatchError,
+    ConfigError,
+    ConflictError,
+    CursorError,
+    EventError,
+    InvalidError,
+    LedgerError,
+    QuerySyntaxError,
+    RefusedError,
+    UnavailableError,
+)
+from whodid.server import wire
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""On every answer of the API: its JSON must never be run, framed, sniffed or kept."""
+
+_TITLES = {
+    400: "the request is wrong",
+    401: "a key is needed",
+    403: "not allowed",
+    404: "not found",
+    405: "another method is needed",
+    408: "the body took too long",
+    409: "stored before with another body",
+    413: "too large",
+    415: "another content type is needed",
+    422: "not an event",
+    500: "something broke",
+    503: "not possible now",
+}
+_log = logging.getLogger("whodid.server")
+
+
+class ProblemError(Exception):
+    """Ends a request with this answer.
+
+    Lives inside the server only: callers of whodid as a library never meet it.
+
+    Attributes:
+        problem: The body.
+        headers: Further headers, such as `WWW-Authenticate`.
+    """
+
+    def __init__(self, problem: wire.Problem, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(problem.detail)
+        self.problem, self.headers = problem, dict(headers or {})
+
+
+def refuse(
+    status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None
+) -> ProblemError:
+    """The error that ends a request; further members go in with `with_members`.
+
+    Args:
+        kind: Stable name, the end of the problem's `type`.
+        detail: What was expected, what came, what to do.
+    """
+    problem = wire.Problem(
+        type=f"urn:whodid:problem:{kind}", title=_TITLES[status], status=status, detail=detail
+    )
+    return ProblemError(problem, headers)
+
+
+def with_members(error: ProblemError, **members: object) -> ProblemError:
+    """The same with further members of the body."""
+    return ProblemError(structs.replace(error.problem, **members), error.headers)
+
+
+def wrong_parameters(names: Sequence[str], detail: str) -> ProblemError:
+    """Query parameters that cannot be read."""
+    return with_members(refuse(400, "parameter", detail), parameters=list(names))
+
+
+def response_of(error: ProblemError) -> Response:
+    """The answer that ends the request."""
+    return Response(
+        wire.write(error.problem),
+        status_code=error.problem.status,
+        media_type=MEDIA_TYPE,
+        headers=error.headers,
+    )
+
+
+def problem_of(error: AuditError) -> ProblemError:
+    """What a client is told about an error of whodid's."""
+    match error:
+        case EventError() | BatchError():
+            return faulty_events([(0, error)] if isinstance(error, EventError) else error.errors)
+        case QuerySyntaxError():
+            return with_members(
+                refuse(400, "query", str(error)),
+                code=error.code,
+                message=error.message,
+                position=error.position,
+                length=error.length,
+                suggestion=error.suggestion,
+            )
+        case CursorError():
+            return with_members(refuse(400, "cursor", str(error)), parameters=["cursor"])
+        case ConflictError():
+            return with_members(
+                refuse(409, "conflict", str(error)), index=error.index, path=error.path
+            )
+        case RefusedError():
+            return refuse(403, "refused", str(error))
+        case UnavailableError():
+            _log.warning("a request was answered 503: %s", error)
+            return refuse(
+                503,
+                "unavailable",
+                "the store cannot do this now; nothing was half written, send it again later",
+                headers={"retry-after": str(RETRY_AFTER_S)},
+            )
+        case InvalidError() if not isinstance(error, ConfigError):
+            return refuse(400, "invalid", str(error))
+        case LedgerError():
+            return _unexpected(error, "the stored log does not hold together; run `whodid verify`")
+        case _:
+            return _unexpected(error)
+
+
+def faulty_events(errors: Sequence[tuple[int, InvalidError]], *, cap: int = 100) -> ProblemError:
+    """The events that can't be stored, each with where and why; nothing of the batch was stored."""
+    faults = [
+        wire.Fault(index=index, path=error.path, problem=error.problem)
+        if isinstance(error, EventError)
+        else wire.Fault(index=index, path="$", problem=str(error))
+        for index, error in errors[:cap]
+    ]
+    count = "1 event is" if len(errors) == 1 else f"{len(errors)} events are"
+    first = faults[0]
+    refused = refuse(
+        422,
+        "event",
+        f"{count} not as the schema wants; nothing was stored; "
+        f"event {first.index}, {first.path}: {first.problem}",
+    )
+    return with_members(refused, errors=faults, faulty=len(errors))
+
+
+def _unexpected(
+    error: BaseException, detail: str = "an error that was not foreseen"
+) -> ProblemError:
+    """500, with an id that leads to the traceback in the server's own log."""
+    error_id = secrets.token_hex(8)
+    _log.error("error %s while answering a request", error_id, exc_info=error)
+    return with_members(
+        refuse(500, "internal", f"{detail}; look for {error_id} in the server's log"),
+        error_id=error_id,
+    )
+
+
+def http_exception(_request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path) in our form."""
+    if not isinstance(error, HTTPException):
+        raise AssertionError("http_exception is registered for HTTPException alone")
+    if error.status_code not in _TITLES:
+        return response_of(_unexpected(error))
+    return response_of(
+        refuse(error.status_code, "path", _TITLES[error.status_code], headers=error.headers)
+    )
+
+
+class Answers:
+    """The outermost layer: every error becomes an answer, every answer gets its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no websockets here"})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _add_headers(message)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, guarded)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except Exception as error:  # the host seam: a user must never see a traceback
+            answer = _answer(error)
+            if started:
+                # Part of another answer is out already; only closing the connection tells the
+                # client that it is broken, and uvicorn does that when we raise.
+                raise
+            await answer(scope, receive, guarded)
+
+
+def _answer(error: Exception) -> Response:
+    if isinstance(error, ProblemError):
+        return response_of(error)
+    if isinstance(error, AuditError):
+        return response_of(problem_of(error))
+    return response_of(_unexpected(error))
+
+
+def _add_headers(message: Message) -> None:
+    headers = message.setdefault("headers", [])
+    present = {name.lower() for name, _ in headers}
+    # The viewer brings headers of its own, with the policy that its pages need.
+    headers += [
+        (name.encode(), value.encode())
+        for name, value in SECURITY_HEADERS.items()
+        if name.encode() not in present
+    ]
+
+
+def json_response(value: Struct, *, status: int = 200) -> Response:
+    """An answer of the API."""
+    return Response(wire.write(value), status_code=status, media_type="application/json")
+
+
+_BYTE = re.compile(r"^(?:JSON is malformed: )?(.*?)(?: \(byte (\d+)\))?$", re.DOTALL)
+
+
+def malformed_json(message: str) -> ProblemError:
+    """400 with what the JSON reader says, and where when it says so."""
+    found = _BYTE.match(message)
+    problem, byte = (found[1], found[2]) if found else (message, None)
+    if byte is None:
+        return refuse(400, "json", f"the body is no JSON: {problem}")
+    refused = refuse(400, "json", f"the body is no JSON: {problem} at byte {byte}")
+    return with_members(refused, byte=int(byte))
