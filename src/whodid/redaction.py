@@ -26,7 +26,7 @@ import hashlib
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -62,10 +62,10 @@ def redact(event: Event, *, names: frozenset[str] = SECRET_NAMES) -> Event:
     A string longer than `MAX_PATTERN_CHARS` is left as it is: its event is over the limit that
     `recorder` holds, and is refused.
     """
-    kinds = _kinds_in(event)
-    if not kinds and not _has_secret_names(event, names):
+    patterns = _patterns_for(event, names)
+    if patterns is None and not _has_secret_names(event, names):
         return event
-    scrubbed: Event = _Scrubber(names, kinds=kinds).struct(event)
+    scrubbed: Event = _Scrubber(patterns or _nothing(names)).struct(event)
     return scrubbed
 
 
@@ -74,12 +74,12 @@ def redact_json(value: Json, *, names: frozenset[str] = SECRET_NAMES) -> Json:
 
     Strings longer than `MAX_PATTERN_CHARS` are cut there.
     """
-    return _Scrubber(names, cut=True).json(value)
+    return _Scrubber(_Patterns(names=names), cut=True).json(value)
 
 
 def redact_text(text: str) -> str:
     """One text without its secrets, cut at `MAX_PATTERN_CHARS`."""
-    return _scrub(text[:MAX_PATTERN_CHARS], _TEXT)
+    return _EVERYTHING.scrub(text[:MAX_PATTERN_CHARS], _TEXT)
 
 
 def is_secret_name(name: str, *, names: frozenset[str] = SECRET_NAMES) -> bool:
@@ -155,10 +155,6 @@ class _Manner:
     is_id: bool = False
 
 
-# Kinds of patterns. What the whole event cannot hold is not looked for in its strings.
-_SHAPED, _PAIRED, _DIGITS = 1, 2, 4
-_ALL_KINDS = _SHAPED | _PAIRED | _DIGITS
-
 _TEXT = _Manner()
 _ID = _Manner(is_id=True)
 _WORDLIKE = _Manner(mask=WORD_MASK)
@@ -191,7 +187,7 @@ _SHAPES = re.compile(
       | npm_[A-Za-z0-9]{30,}
       | pypi-AgE[A-Za-z0-9_-]{30,}
       | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}
-      | whodid_[a-z0-9]{4,32}_[A-Za-z0-9_-]{20,} )
+      | whodid_[a-z0-9]{1,32}_[A-Za-z0-9_-]{20,} )
   | (?<![A-Za-z0-9]) (?P<random> sk-[A-Za-z0-9_-]{20,} )
   | (?<![A-Za-z0-9_]) (?P<scheme> [Bb]earer | BEARER | [Bb]asic | BASIC | [Tt]oken | [Aa]pi[Kk]ey )
       (?P<gap> (?:[ \t]|%20){1,4} ) (?P<given> [A-Za-z0-9._~+/=|-]{6,} )
@@ -201,41 +197,109 @@ _SHAPES = re.compile(
 _CARD = re.compile(
     r"(?<![0-9A-Za-z+])(?<![0-9][ .-])[2-6](?:[ -]?[0-9]){12,18}(?![ .-]?[0-9])(?!-?[A-Za-z])"
 )
-_PAIR = re.compile(
+# A name and what joins it to its value; the value is read apart, and only if the name is secret, so
+# that `error:password=x` is not passed over as the value of `error`.
+_NAME = re.compile(
     r"""
-    (?<![A-Za-z0-9_.$:/-]) (?P<name> [A-Za-z_$][A-Za-z0-9_.$-]{0,63} )
+    (?<![A-Za-z0-9_.$]) (?P<name> [A-Za-z_$][A-Za-z0-9_.$-]{0,127} )
     (?P<join> \\{0,3}["']? (?:%22)? [ \t]{0,2} (?: =(?!=) | : | %3[Dd] | %3[Aa] ) [ \t]{0,2} )
-    (?: (?P<open> \\{1,3}["'] ) (?P<escaped> (?:[^\\"'] | \\++(?!["']))*+ )
-      | " (?P<double> (?:[^"\\] | \\.)*+ )
-      | ' (?P<single> (?:[^'\\] | \\.)*+ )
-      | (?P<bare> [^\s&;"'<>]++ ) )
+    """,
+    re.VERBOSE,
+)
+_VALUE = re.compile(
+    r"""
+    (?P<open> \\{1,3}["'] ) (?P<escaped> (?:[^\\"'] | \\++(?!["']))*+ )
+  | (?P<quote> " ) (?P<double> (?:[^"\\] | \\.)*+ )
+  | (?P<mark> ' ) (?P<single> (?:[^'\\] | \\.)*+ )
+  | (?P<bare> [^\s&;"'<>]++ )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_ID_PAIR = re.compile(r"""[="']|: """)
 _INERT = frozenset({"", "true", "false", "null", "none", "undefined", *_MASKS})
 
 
-def _scrub(text: str, manner: _Manner, kinds: int = _ALL_KINDS) -> str:
-    """The text without secrets; the same object when there are none."""
-    if not kinds or len(text) < 5 or len(text) > MAX_PATTERN_CHARS:
-        return text
-    for _ in range(8):
-        scrubbed = _scrub_once(text, manner, kinds)
-        if scrubbed == text:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Patterns:
+    """What to look for in strings.
+
+    Attributes:
+        names: Secret names, for `name=value` inside a text.
+        starts: Only texts that hold one of these can hold a secret of a known shape; None if that
+            is not known, () if no text does.
+        has_pairs: Some text may hold `name=value` or `name: value`.
+        has_digits: Some text may hold a card number.
+    """
+
+    names: frozenset[str] = SECRET_NAMES
+    starts: tuple[str, ...] | None = None
+    has_pairs: bool = True
+    has_digits: bool = True
+
+    def scrub(self, text: str, manner: _Manner) -> str:
+        """The text without secrets; the same object when there are none."""
+        if not 5 <= len(text) <= MAX_PATTERN_CHARS or not self._may_match(text, manner):
             return text
-        text = scrubbed  # a mask is a new neighbour: what is beside it is looked at again
-    return manner.mask
+        for _ in range(8):
+            scrubbed = self._scrub_once(text, manner)
+            if scrubbed == text:
+                return text
+            text = scrubbed  # a mask is a new neighbour: what is beside it is looked at again
+        return manner.mask
+
+    def _may_match(self, text: str, manner: _Manner) -> bool:
+        if self.starts is None or self.has_digits and len(text) >= 13:
+            return True
+        if self.starts and _holds_any(text, self.starts):
+            return True
+        if not self.has_pairs or ":" not in text and "=" not in text:
+            return False
+        # Of `a:b` in an id nothing is masked, so most ids need not cost what a text costs.
+        return not manner.is_id or _ID_PAIR.search(text) is not None
+
+    def _scrub_once(self, text: str, manner: _Manner) -> str:
+        if self.starts is None or self.starts and _holds_any(text, self.starts):
+            text = _SHAPES.sub(lambda found: _mask_shape(found, manner.mask), text)
+        if self.has_pairs:
+            text = self._mask_pairs(text, manner)
+        if self.has_digits and len(text) >= 13 and manner is not _WORDLIKE:
+            text = _CARD.sub(lambda found: _mask_card(found, text, manner), text)
+        return text
+
+    def _mask_pairs(self, text: str, manner: _Manner) -> str:
+        pieces: list[str] = []
+        done = position = 0
+        while found := _NAME.search(text, position):
+            position = found.end()
+            if not _judge(found["name"], self.names):
+                continue
+            value = _VALUE.match(text, position)
+            if value and _is_secret_value(found, value, manner):
+                opening = value["open"] or value["quote"] or value["mark"] or ""
+                pieces += (text[done:position], opening, manner.mask)
+                done = position = value.end()
+        return "".join([*pieces, text[done:]]) if pieces else text
 
 
-def _scrub_once(text: str, manner: _Manner, kinds: int) -> str:
-    mask = manner.mask
-    if kinds & _SHAPED:
-        text = _SHAPES.sub(lambda found: _mask_shape(found, mask), text)
-    if kinds & _PAIRED and ("=" in text or ":" in text or "%3" in text):
-        text = _PAIR.sub(lambda found: _mask_pair(found, manner), text)
-    if kinds & _DIGITS and len(text) >= 13 and mask == MASK:
-        text = _CARD.sub(lambda found: _mask_card(found, text, manner), text)
-    return text
+def _holds_any(text: str, starts: tuple[str, ...]) -> bool:
+    return any(start in text for start in starts)
+
+
+def _is_secret_value(found: re.Match[str], value: re.Match[str], manner: _Manner) -> bool:
+    """Is this the value of a secret name in a text, or the next word of a sentence?"""
+    quoted = value["escaped"] or value["double"] or value["single"]
+    if quoted:
+        return quoted.casefold() not in _INERT
+    bare = value["bare"]
+    if not bare or bare.casefold() in _INERT:
+        return False
+    join = found["join"]
+    if "=" in join or "%3d" in join.lower():
+        return True
+    # `arn:aws:…:secret:name` and the id `session:4f2a` are names.
+    before = found.string[found.start() - 1 : found.start()]
+    is_named = before in (":", "/") or manner.is_id and not join.endswith((" ", "\t"))
+    return not is_named and _looks_random(bare)
 
 
 def _mask_shape(found: re.Match[str], mask: str) -> str:
@@ -277,25 +341,6 @@ def _looks_random(value: str) -> bool:
     return has_digit or (has_inner_capital and not is_shouted) or len(stripped) >= 32
 
 
-def _mask_pair(found: re.Match[str], manner: _Manner) -> str:
-    whole = found[0]
-    if not is_secret_name(found["name"]):
-        return whole
-    start = found["name"] + found["join"]
-    if found["escaped"] is not None:
-        return whole if found["escaped"] in _INERT else start + found["open"] + manner.mask
-    for group, quote in (("double", '"'), ("single", "'")):
-        if found[group] is not None:
-            return whole if found[group] in _INERT else start + quote + manner.mask
-    bare = found["bare"]
-    if bare.casefold() in _INERT:
-        return whole
-    is_assignment = "=" in found["join"] or "%3" in found["join"].lower()
-    if is_assignment or not manner.is_id and _looks_random(bare):
-        return start + manner.mask
-    return whole
-
-
 def _mask_card(found: re.Match[str], text: str, manner: _Manner) -> str:
     digits = found[0].replace(" ", "").replace("-", "")
     if manner.is_id and digits == text or not _is_card(digits):
@@ -327,14 +372,14 @@ def _passes_luhn(digits: str) -> bool:
     return sum(map(int, plain)) % 10 == -sum(map(int, doubled)) % 10
 
 
-def _scrub_url(url: str, kinds: int) -> str:
+def _scrub_url(url: str, patterns: _Patterns) -> str:
     """The address with the names of its parameters and without their values."""
     head, mark, rest = url, "", ""
     for char in "?#":
         before, found, after = url.partition(char)
         if found and len(before) < len(head):
             head, mark, rest = before, found, after
-    scrubbed = _scrub(head, _TEXT, kinds)
+    scrubbed = patterns.scrub(head, _TEXT)
     if not mark:
         return scrubbed
     return scrubbed + mark + re.sub(r"[^&;#?]+", _mask_parameter, rest)
@@ -345,46 +390,52 @@ _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,31}")
 
 def _mask_parameter(found: re.Match[str]) -> str:
     name, equals, value = found[0].partition("=")
-    if not _PARAMETER.fullmatch(name) or _scrub(name, _TEXT) != name:
+    if not _PARAMETER.fullmatch(name) or _EVERYTHING.scrub(name, _TEXT) != name:
         name = MASK  # a token in the place of a name
     return f"{name}={MASK if value else ''}" if equals else name
+
+
+_EVERYTHING = _Patterns()
 
 
 # -- events --------------------------------------------------------------------------------------
 
 
-def _kinds_in(event: Event) -> int:
-    """Which kinds of patterns can match in the event: a superset, found in its bytes at once.
+def _patterns_for(event: Event, names: frozenset[str]) -> _Patterns | None:
+    """What can match in the event: a superset, found in its bytes at once; None if nothing can.
 
-    Regular expressions cost ten times as much per byte as `translate` and `in`. So the bytes are
-    thinned out to the few characters that tell one beginning from another, and searched for what
-    is left of the beginnings: a thinned hint is in the thinned bytes wherever the hint was in the
-    bytes.
+    One look at the bytes is far cheaper than a look at each of the event's strings.
     """
     try:
         data = _encode(event)
     except (UnicodeEncodeError, TypeError):
-        return _ALL_KINDS
+        return _Patterns(names=names)
     if b"\\" in data or b"%" in data:  # escapes hide neighbours
-        return _ALL_KINDS
-    kinds = _SHAPED if _has_start(data) else 0
-    if b"=" in data or _has_inner_colon(event, data):
-        kinds |= _PAIRED
-    if b"0000000000000" in data.translate(_DIGITS_ALIKE, b" -"):
-        # Masks of other kinds make new neighbours; without them the pattern itself can be asked.
-        kinds |= _DIGITS if kinds or _CARD_IN_BYTES.search(data) else 0
-    return kinds
+        return _Patterns(names=names)
+    starts = _starts_in(data)
+    has_pairs = b"=" in data or _has_inner_colon(event, data)
+    has_digits = b"0000000000000" in data.translate(_DIGITS_ALIKE, b" -")
+    if not starts and not has_pairs and not (has_digits and _CARD_IN_BYTES.search(data)):
+        return None
+    return _Patterns(names=names, starts=starts, has_pairs=has_pairs, has_digits=has_digits)
 
 
-def _has_start(data: bytes) -> bool:
-    """Does something in the bytes begin like a secret?"""
-    if _CAPITAL_HINT.search(data.translate(None, _NOT_CAPITAL)) or _OTHER_HINT.search(
-        data.translate(None, _NOT_TELLING)
-    ):
-        for start in _STARTS:
-            if start in data:
-                return True
-    return b"@" in data and _USERINFO_HINT.search(data) is not None
+@lru_cache(maxsize=8)
+def _nothing(names: frozenset[str]) -> _Patterns:
+    return _Patterns(names=names, starts=(), has_pairs=False, has_digits=False)
+
+
+def _starts_in(data: bytes) -> tuple[str, ...]:
+    """How secrets in the bytes may begin."""
+    # A key of any known shape is one long run; there are few of those in an event.
+    runs = b" ".join([run for run in data.translate(_RUNS).split() if len(run) >= 14])
+    starts: tuple[str, ...] = ()
+    if _KEY_START.search(runs):
+        starts = tuple(start.decode() for start in _KEY_STARTS if start in runs)
+    starts += tuple(start.decode() for start in _SPACED_STARTS if start in data)
+    if b"@" in data and _USERINFO_HINT.search(data):
+        starts += ("://",)
+    return starts
 
 
 def _has_inner_colon(event: Event, data: bytes) -> bool:
@@ -398,33 +449,22 @@ def _has_inner_colon(event: Event, data: bytes) -> bool:
 
 # Times are not looked at: they hold colons, and nothing else.
 _encode = msgspec.json.Encoder(enc_hook=lambda value: None).encode
-_ANY = bytes(range(256))
-_NOT_CAPITAL = _ANY.translate(None, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_NOT_TELLING = _ANY.translate(None, b"BKTbghkmnpvwxy_-. ")
-_NOT_STRUCTURE = _ANY.translate(None, b'":,{}[]/')
+_NOT_STRUCTURE = bytes(range(256)).translate(None, b'":,{}[]/')
 _DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _CARD_IN_BYTES = re.compile(_CARD.pattern.encode())
 _USERINFO_HINT = re.compile(rb'://[^"@]*@')
-_CAPITAL_STARTS = (
-    b"eyJ", b"-----BEGIN", b"LS0tLS1", b"AKIA", b"ASIA", b"ABIA", b"ACCA", b"Jb3JpZ2lu",
-    b"oGZXIvYXdz", b"AIza", b"GOCSPX", b"SG.", b"BEARER ", b"BASIC ",
+_IN_KEYS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=._-"
+_RUNS = bytes(byte if byte in _IN_KEYS else 0x20 for byte in range(256))
+_KEY_STARTS = (
+    b"eyJ", b"LS0tLS1", b"AKIA", b"ASIA", b"ABIA", b"ACCA", b"Jb3JpZ2lu", b"oGZXIvYXdz", b"AIza",
+    b"GOCSPX", b"SG.", b"ya29.", b"sk_", b"rk_", b"whsec_", b"ghp_", b"gho_", b"ghu_", b"ghs_",
+    b"ghr_", b"github_pat_", b"glpat-", b"xoxa-", b"xoxb-", b"xoxe-", b"xoxo-", b"xoxp-",
+    b"xoxr-", b"xoxs-", b"xapp-", b"hooks.slack.com", b"npm_", b"pypi-", b"whodid_", b"sk-",
 )  # fmt: skip
-_OTHER_STARTS = (
-    b"ya29.", b"sk_", b"rk_", b"whsec_", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_",
-    b"github_pat_", b"glpat-", b"xoxa-", b"xoxb-", b"xoxe-", b"xoxo-", b"xoxp-", b"xoxr-",
-    b"xoxs-", b"xapp-", b"hooks.slack.com", b"npm_", b"pypi-", b"whodid_", b"sk-", b"bearer ",
-    b"basic ", b"token ", b"pikey ", b"Bearer ", b"Basic ", b"Token ", b"piKey ",
+_KEY_START = re.compile(b"|".join(map(re.escape, _KEY_STARTS)))
+_SPACED_STARTS = (
+    b"-----BEGIN", b"earer ", b"EARER ", b"asic ", b"ASIC ", b"oken ", b"pikey ", b"piKey ",
 )  # fmt: skip
-_STARTS = _CAPITAL_STARTS + _OTHER_STARTS
-
-
-def _thinned(starts: tuple[bytes, ...], delete: bytes) -> re.Pattern[bytes]:
-    hints = {start.translate(None, delete) for start in starts}
-    return re.compile(b"|".join(re.escape(hint) for hint in sorted(hints)))
-
-
-_CAPITAL_HINT = _thinned(_CAPITAL_STARTS, _NOT_CAPITAL)
-_OTHER_HINT = _thinned(_OTHER_STARTS, _NOT_TELLING)
 
 
 def _has_secret_names(event: Event, names: frozenset[str]) -> bool:
@@ -477,21 +517,22 @@ class _Field:
 class _Scrubber:
     """One walk over an event or a JSON value. Gives back the same objects where nothing changes."""
 
-    __slots__ = ("_cut", "_kinds", "_names")
+    __slots__ = ("_cut", "_names", "_patterns")
 
-    def __init__(
-        self, names: frozenset[str], *, kinds: int = _ALL_KINDS, cut: bool = False
-    ) -> None:
-        self._names, self._kinds, self._cut = names, kinds, cut
+    def __init__(self, patterns: _Patterns, *, cut: bool = False) -> None:
+        self._patterns, self._names, self._cut = patterns, patterns.names, cut
 
     def struct(self, part: Any) -> Any:
         """The same kind of part, scrubbed."""
         changed: dict[str, Any] = {}
-        for field in _fields(type(part)):
+        for field in _fields(part.__class__):
             value = getattr(part, field.name)
             if value is UNSET or value == ():
                 continue
-            scrubbed = self._field(field, value)
+            if value.__class__ is str and field.form == "text":
+                scrubbed: Any = self._text(field, value)
+            else:
+                scrubbed = self._field(field, value)
             if scrubbed is not value:
                 changed[field.name] = scrubbed
         if isinstance(part, Change):
@@ -517,8 +558,8 @@ class _Scrubber:
 
     def _text(self, field: _Field, text: str) -> str:
         if field.form == "url":
-            return _fit_url(_scrub_url(text, self._kinds), text, field.limit)
-        scrubbed = _scrub(text, field.manner, self._kinds)
+            return _fit_url(_scrub_url(text, self._patterns), text, field.limit)
+        scrubbed = self._patterns.scrub(text, field.manner)
         if scrubbed is text:
             return text
         if field.form == "key":
@@ -544,7 +585,7 @@ class _Scrubber:
         if isinstance(value, str):
             if self._cut:
                 value = value[:MAX_PATTERN_CHARS]
-            return _scrub(value, manner, self._kinds)
+            return self._patterns.scrub(value, manner)
         if value is None or isinstance(value, bool | float):
             return value
         if isinstance(value, int):
@@ -561,7 +602,7 @@ class _Scrubber:
         scrubbed: dict[str, Json] = {}
         is_changed = False
         for key, item in value.items():
-            name = _scrub(key, _WORDLIKE if word_keys else _TEXT, self._kinds)
+            name = self._patterns.scrub(key, _WORDLIKE if word_keys else _TEXT)
             while name in scrubbed:
                 name += "_"
             kind = _judge(key[-256:], self._names)
@@ -589,7 +630,7 @@ def _fit_url(scrubbed: str, url: str, limit: int) -> str:
     return scrubbed if len(scrubbed) <= limit else MASK
 
 
-@lru_cache(maxsize=64)
+@cache
 def _fields(kind: Hashable) -> tuple[_Field, ...]:
     """The keys of a struct that can hold text, read from the schema, so that none is forgotten."""
     info = msgspec.inspect.type_info(kind)

@@ -46,7 +46,8 @@ def _storable(found: list[Event]) -> list[Encoded]:
     prepared = []
     for number, each in enumerate(found):
         event_id = derived_id("agreement", str(number).encode())
-        own = structs.replace(each, tenant=Tenant(id="acme"), id=event_id, idempotency_key=UNSET)
+        tenant = Tenant(id="acme", name=each.tenant.name if each.tenant else UNSET)
+        own = structs.replace(each, tenant=tenant, id=event_id, idempotency_key=UNSET)
         try:
             prepared.append(prepare(own))
         except EventError:

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeAlias, assert_never
 from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES, StoredEvent
 from whodid.query.ast import And, Node, Not, Or, Term, Text
 from whodid.query.evaluate import matches
+from whodid.query.fields import find_field
 from whodid.query.words import words
 from whodid.times import Instant
 
@@ -170,7 +171,23 @@ def _term(term: Term, dialect: Dialect) -> Where:
         return dialect.code_in("outcome", _FAILED)
     if term.field == "is" and term.value in _ACTOR_STATES:
         return _value(term, "actor", dialect)
-    return UNDECIDED
+    return _somewhere(term, dialect)
+
+
+def _somewhere(term: Term, dialect: Dialect) -> Where:
+    """Whatever is equal to a value, or has its words, has these words somewhere in the event."""
+    field = find_field(term.field)
+    is_written = field is not None and field.kind in ("exact", "smart", "text", "value")
+    text = str(term.value)
+    if not is_written or term.op not in (":", "=") or "*" in text:
+        return UNDECIDED
+    if not text.isascii():
+        return UNDECIDED  # texts that differ in case alone may fold to other words: ᾳ and αι
+    searched = words(text)
+    if not searched:
+        return UNDECIDED
+    found = dialect.body_has(searched)
+    return Where(found.sql, found.params, exact=False)
 
 
 def _value(term: Term, column: DictionaryColumn, dialect: Dialect) -> Where:

@@ -20,6 +20,7 @@ _LETTER_IS_WORD = (
     "\u1100-\u11ff\u3131-\u318e\ua960-\ua97f\uac00-\ud7ff"
 )
 _WORD = re.compile(f"(?=[^\\W_])[{_LETTER_IS_WORD}]|[^\\W_{_LETTER_IS_WORD}]+")
+_RUN = re.compile("([^\x00-\x7f]+)")
 _ASCII_WORD = re.compile("[0-9a-z]+")
 _HAS_JAMO = re.compile("[\u1100-\u11ff]")
 
@@ -31,8 +32,10 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    # Marks go before NFKD as well: it sorts them, in quadratic time for a text of marks alone.
-    return _without_marks(normalize("NFKD", _without_marks(text))).casefold()
+    # Run by run, for folding looks at one letter at a time and most letters are ASCII.
+    return "".join(
+        [part.lower() if part.isascii() else _fold_run(part) for part in _RUN.split(text)]
+    )
 
 
 def words(text: str) -> list[str]:
@@ -48,6 +51,11 @@ def words(text: str) -> list[str]:
         # Without this each syllable would be two or three words, and 하 would be found in 한.
         folded = normalize("NFC", folded)
     return _WORD.findall(folded)
+
+
+def _fold_run(text: str) -> str:
+    # Marks go before NFKD as well: it sorts them, in quadratic time for a text of marks alone.
+    return _without_marks(normalize("NFKD", _without_marks(text))).casefold()
 
 
 def _without_marks(text: str) -> str:

@@ -24,7 +24,6 @@ from whodid.event import (
     StoredEvent,
     packed_ip,
 )
-from whodid.query.words import fold
 from whodid.times import Instant
 
 
@@ -108,10 +107,10 @@ def _references(event: Event) -> Iterator[tuple[RefKind, str]]:
 def reference_hash(key: bytes, *, tenant: str, name: str) -> int:
     """A signed 64-bit hint for finding events by somebody's or something's id.
 
-    Keyed, so that ids can't be tried against a stolen index; folded, so that searches that ignore
-    case use it; without the type, so that `target.id:42` alone does.
+    Keyed, so that ids can't be tried against a stolen index; casefolded, so that searches that
+    ignore case use it; without the type, so that `target.id:42` alone does.
     """
-    digest = hmac.digest(key, tenant.encode() + b"\0" + fold(name).encode(), "sha256")
+    digest = hmac.digest(key, tenant.encode() + b"\0" + name.casefold().encode(), "sha256")
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
