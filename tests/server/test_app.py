@@ -98,7 +98,11 @@ class BrokenStore(SqliteStore):
     """A store with a bug in it."""
 
     def append(
-        self, batch: Sequence[Encoded], *, writer: str | None = None, now: Instant | None = None
+        self,
+        batch: Sequence[Encoded],
+        *,
+        writer: str | None = None,
+        now: Instant | Sequence[Instant] | None = None,
     ) -> list[Receipt]:
         raise ZeroDivisionError("secret detail")
 

@@ -231,7 +231,11 @@ class FullStore(SqliteStore):
     is_full = True
 
     def append(
-        self, batch: Sequence[Encoded], *, writer: str | None = None, now: Instant | None = None
+        self,
+        batch: Sequence[Encoded],
+        *,
+        writer: str | None = None,
+        now: Instant | Sequence[Instant] | None = None,
     ) -> list[Receipt]:
         if self.is_full:
             raise StoreUnavailableError("the disk is full; make room and try again")

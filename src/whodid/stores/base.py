@@ -216,7 +216,7 @@ class EventStore(Protocol):
         batch: Sequence[Encoded],
         *,
         writer: str | None = None,
-        now: Instant | None = None,
+        now: Instant | Sequence[Instant] | None = None,
     ) -> list[Receipt]:
         """Store a batch: all of it or nothing.
 
@@ -225,7 +225,8 @@ class EventStore(Protocol):
 
         Args:
             writer: Who appends, for the stamp, e.g. `key:k3f9a2c1`.
-            now: The clock's reading for `received_at`; the present when absent.
+            now: The clock's reading for `received_at`, for all or one for each; the present when
+                absent.
 
         Raises:
             ConflictError: One of them was stored before with another body.

@@ -84,10 +84,12 @@ class SqliteStore:
         batch: Sequence[Encoded],
         *,
         writer: str | None = None,
-        now: Instant | None = None,
+        now: Instant | Sequence[Instant] | None = None,
     ) -> list[Receipt]:
         with self._exclusively():
-            return self._writer.append(batch, writer=writer, now=now or Instant.now())
+            clock = Instant.now() if now is None else now
+            times = [clock] * len(batch) if isinstance(clock, Instant) else clock
+            return self._writer.append(batch, writer=writer, times=times)
 
     def find(
         self, event_id: str, *, access: Access, tenant: str | None = None
@@ -228,7 +230,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:  # a file that is no database is noticed here
+        connection.close()
+        raise
     return connection
 
 

@@ -121,7 +121,7 @@ class Writer:
         self._cache: dict[DictKey, int] = {}
 
     def append(
-        self, batch: Sequence[Encoded], *, writer: str | None, now: Instant
+        self, batch: Sequence[Encoded], *, writer: str | None, times: Sequence[Instant]
     ) -> list[Receipt]:
         """Store a batch, all or nothing; see `EventStore.append`."""
         if not batch:
@@ -141,7 +141,7 @@ class Writer:
                     now=now,
                     seed=seeds[place * SEED_BYTES : (place + 1) * SEED_BYTES],
                 )
-                for place, encoded in enumerate(batch)
+                for place, (encoded, now) in enumerate(zip(batch, times, strict=True))
             ]
             _insert(work)
         # Only now: what a rolled back transaction learnt would point at nothing.

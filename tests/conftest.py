@@ -1,0 +1,42 @@
+"""What all tests share: how hypothesis searches, and what happens where there is no browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline: a busy machine is not a failure. Not derandomised, in CI neither: each run looks
+# elsewhere, and prints what reproduces a failure.
+settings.register_profile(
+    "whodid", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", parent=settings.get_profile("whodid"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "whodid"))
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NO_BROWSER = "no Chromium on this machine; on Debian: apt-get install chromium"
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium to test with, if there is one."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("browser") and find_chromium() is None:
+        if os.environ.get("WHODID_REQUIRE_BROWSER"):
+            pytest.fail(f"WHODID_REQUIRE_BROWSER is set, but there is {NO_BROWSER}", pytrace=False)
+        pytest.skip(NO_BROWSER)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly how much was not tested for want of a browser."""
+    missed = sum(
+        NO_BROWSER in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])
+    )
+    if missed:
+        terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{missed} tests of the viewer did not run: {NO_BROWSER}")
