@@ -463,16 +463,16 @@ def _calendar_span(parts: re.Match[str], zone: tzinfo) -> Span:
     year, month, day, hour, minute, second = (
         None if part is None else int(part) for part in parts.groups()[:6]
     )
-    _check("year", year, 1, 9999)
-    _check("month", month, 1, 12)
+    _check("year", year, low=1, high=9999)
+    _check("month", month, low=1, high=12)
     if year is None:
         raise AssertionError("the pattern of a time demands a year")
     last_day = calendar.monthrange(year, month or 1)[1]
     if day is not None and not 1 <= day <= last_day:
         raise ValueError(f"day must be in 1..{last_day}")
-    _check("hour", hour, 0, 23)
-    _check("minute", minute, 0, 59)
-    _check("second", second, 0, 59)
+    _check("hour", hour, low=0, high=23)
+    _check("minute", minute, low=0, high=59)
+    _check("second", second, low=0, high=59)
     fraction = (parts[7] or "")[:6]
     first = datetime.combine(
         date(year, month or 1, day or 1),
@@ -491,7 +491,7 @@ def _calendar_span(parts: re.Match[str], zone: tzinfo) -> Span:
     return Span(first_instant(first, offset), end_instant(last, offset))
 
 
-def _check(what: str, number: int | None, low: int, high: int) -> None:
+def _check(what: str, number: int | None, *, low: int, high: int) -> None:
     if number is not None and not low <= number <= high:
         raise ValueError(f"{what} must be in {low}..{high}")
 
@@ -500,7 +500,7 @@ def _read_offset(text: str) -> tzinfo:
     if text in "Zz":
         return UTC
     hours, minutes = int(text[1:3]), int(text[3:].lstrip(":") or 0)
-    _check("offset", hours, 0, 23)
-    _check("offset minutes", minutes, 0, 59)
+    _check("offset", hours, low=0, high=23)
+    _check("offset minutes", minutes, low=0, high=59)
     offset = timedelta(hours=hours, minutes=minutes)
     return timezone(-offset if text[0] == "-" else offset)

@@ -250,11 +250,12 @@ class _Parser:
         op = found[0] if found else ""
         self._at += len(op)
         if op:
-            self._check_operator(name, op, field)
-        nodes = [self._value(name, field, SUGAR.get(name, op), start)]
+            self._check_operator(op, field, name=name)
+        op = SUGAR.get(name, op)
+        nodes = [self._value(name, field, op=op, counted_at=start)]
         while self._text.startswith(",", self._at):
             self._at += 1
-            nodes.append(self._value(name, field, SUGAR.get(name, op), self._at))
+            nodes.append(self._value(name, field, op=op, counted_at=self._at))
         return nodes[0] if len(nodes) == 1 else Or(tuple(nodes))
 
     def _field(self, name: str) -> Field:
@@ -266,24 +267,27 @@ class _Parser:
             raise self._error("unknown_field", "a qualifier needs a name before the :", _QUOTE_IT)
         if head in OPEN_FIELDS:
             raise self._error(
-                "unknown_field", f"{head}: needs a path", f"write {head}.path:value", len(name)
+                "unknown_field",
+                f"{head}: needs a path",
+                f"write {head}.path:value",
+                length=len(name),
             )
         near = nearest_name(name)
         raise self._error(
             "unknown_field",
             f"unknown qualifier '{_shown(name)}'",
             f"did you mean {near}:? {_QUOTE_IT}" if near else _QUOTE_IT,
-            len(name),
+            length=len(name),
         )
 
-    def _check_operator(self, name: str, op: str, field: Field) -> None:
+    def _check_operator(self, op: str, field: Field, *, name: str) -> None:
         length = len(self._bare(self._at))
         if name in SUGAR or field.kind == "flag":
             raise self._error("no_operator", f"{name}: takes no operator", length=length)
         if op != "=" and not field.has_order:
             raise self._error("not_ordered", f"{name}: cannot be compared with {op}", length=length)
 
-    def _value(self, name: str, field: Field, op: str, counted_at: int) -> Node:
+    def _value(self, name: str, field: Field, *, op: str, counted_at: int) -> Node:
         start = self._at
         is_quoted = self._text.startswith('"', start)
         if is_quoted:
@@ -361,7 +365,7 @@ class _Parser:
             )
 
     def _error(
-        self, code: str, message: str, suggestion: str | None = None, length: int = 1
+        self, code: str, message: str, suggestion: str | None = None, *, length: int = 1
     ) -> QuerySyntaxError:
         return QuerySyntaxError(
             code, message, position=self._at, length=length, suggestion=suggestion
