@@ -112,7 +112,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailableError, match="can't be opened"):
+    with pytest.raises(StoreUnavailableError, match="this is a folder"):
         SqliteStore(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir()
     folder.chmod(0o555)
-    for above in (tmp_path, *tmp_path.parents[:3]):
+    for above in (tmp_path, *tmp_path.parents[:4]):
         above.chmod(above.stat().st_mode | 0o055)
     code = (
         "import os, sys\n"
@@ -162,6 +162,57 @@ def test_a_deleted_file_is_noticed_before_events_are_lost_with_it(path: Path) ->
         store.append(prepared(an_event()))
     with pytest.raises(StoreUnavailableError):
         store.check_health()
+    store.close()
+
+
+def test_a_store_that_could_not_store_is_not_healthy(path: Path) -> None:
+    store = SqliteStore(path)
+    pages = store._writing.execute("PRAGMA page_count").fetchone()[0]
+    store._writing.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreUnavailableError):
+        store.append(prepared(*(an_event(message="x" * 4000) for _ in range(50))))
+
+    with pytest.raises(StoreUnavailableError, match="the disk is full"):
+        store.check_health()
+
+    store._writing.execute("PRAGMA max_page_count = 1000000")
+    store.append(prepared(an_event()))
+    store.check_health()
+    store.close()
+
+
+def test_the_file_is_for_its_owner_alone(path: Path) -> None:
+    store = SqliteStore(path)
+    store.append(prepared(an_event()))
+
+    modes = {file.stat().st_mode & 0o777 for file in path.parent.glob("log.db*")}
+    store.close()
+
+    assert modes == {0o600}
+
+
+def test_reading_makes_no_log_of_an_empty_or_foreign_file(path: Path) -> None:
+    path.touch()
+    with pytest.raises(ConfigError, match="holds no log"):
+        SqliteStore(path, create=False)
+    assert path.stat().st_size == 0
+
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE customer (id INTEGER PRIMARY KEY)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="holds no log"):
+        SqliteStore(path, create=False)
+    assert path.read_bytes() == before
+
+
+def test_a_log_without_one_of_its_tables_is_refused_with_a_remedy(path: Path) -> None:
+    store = SqliteStore(path)
+    store.append(prepared(an_event()))
+    store._writing.execute("DROP TABLE whodid_event_ref")
+
+    with pytest.raises(StoreUnavailableError, match="restore a backup"):
+        store.verify(access=EVERYTHING)
     store.close()
 
 

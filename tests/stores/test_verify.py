@@ -182,6 +182,42 @@ def test_rows_removed_added_or_rewritten_are_found(
     assert not _tampered(sound, tmp_path, *statements).is_sound
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP INDEX whodid_e_facet",
+        "CREATE TRIGGER quiet AFTER INSERT ON whodid_event BEGIN DELETE FROM whodid_event; END",
+        "CREATE INDEX whodid_extra ON whodid_event (id)",
+    ],
+)
+def test_a_changed_schema_is_found(sound: Path, tmp_path: Path, statement: str) -> None:
+    report = _tampered(sound, tmp_path, statement)
+
+    assert "not those of the schema" in report.problems[0].what
+
+
+def test_an_index_that_hides_an_event_is_found(sound: Path, tmp_path: Path) -> None:
+    """Lists are read through an index: one without a row shows one event less."""
+    path = tmp_path / "hidden.db"
+    shutil.copy(sound, path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    name = "whodid_e_facet"
+    [declared] = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE name = ?", (name,)
+    ).fetchone()
+    connection.execute(f"DROP INDEX {name}")
+    connection.execute(f"{declared} WHERE position <> 3")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (declared, name))
+    connection.close()
+
+    store = SqliteStore(path)
+    report = store.verify(access=EVERYTHING)
+    store.close()
+
+    assert "contradicts itself" in report.problems[0].what
+
+
 def test_two_swapped_events_are_found(sound: Path, tmp_path: Path) -> None:
     report = _tampered(
         sound,

@@ -11,9 +11,11 @@ Appending lies in `sqlite_write`, searching in `sqlite_read`, verification in `s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ from whodid.stores.migrate import migrate_sqlite, migrations, schema_version
 from whodid.times import Instant
 
 BUSY_TIMEOUT_S = 30.0
+FAILURE_REMEMBERED_S = 30.0
 _MAX_IDLE_CONNECTIONS = 16
 
 
@@ -65,9 +68,14 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._idle: deque[sqlite3.Connection] = deque()
         self._is_closed = False
+        self._failure: tuple[float, StoreUnavailableError] | None = None
         with _translated(self.path):
+            if create:
+                _create_private(self.path)
             self._writing = _connect(self.path)
             try:
+                if not create and not _schema(self._writing):
+                    raise ConfigError(f"{self.path} holds no log; check --db or WHODID_DB")
                 _prepare(self._writing, self.path)
                 key = sqlite_write.index_key(self._writing)
             except BaseException:
@@ -86,10 +94,16 @@ class SqliteStore:
         writer: str | None = None,
         now: Instant | Sequence[Instant] | None = None,
     ) -> list[Receipt]:
-        with self._exclusively():
-            clock = Instant.now() if now is None else now
-            times = [clock] * len(batch) if isinstance(clock, Instant) else clock
-            return self._writer.append(batch, writer=writer, times=times)
+        clock = Instant.now() if now is None else now
+        times = [clock] * len(batch) if isinstance(clock, Instant) else clock
+        try:
+            with self._exclusively():
+                receipts = self._writer.append(batch, writer=writer, times=times)
+        except StoreUnavailableError as error:
+            self._failure = (time.monotonic(), error)
+            raise
+        self._failure = None
+        return receipts
 
     def find(
         self, event_id: str, *, access: Access, tenant: str | None = None
@@ -151,7 +165,10 @@ class SqliteStore:
             return reader.stats()
 
     def check_health(self) -> None:
-        # A real durable write: a full disk or a read-only file is found out here, not by a caller.
+        # The last append tells most: on a full disk a small write may still find room.
+        if self._failure and time.monotonic() - self._failure[0] < FAILURE_REMEMBERED_S:
+            raise self._failure[1]
+        # A real durable write: a read-only or deleted file is found out here, not by a caller.
         with self._exclusively():
             sqlite_write.touch(self._writing, now=Instant.now())
 
@@ -238,6 +255,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _create_private(path: Path) -> None:
+    """Make the file readable by its owner alone; SQLite gives its side files the same mode."""
+    with contextlib.suppress(OSError):  # what can't be made here is explained when it is opened
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make an empty file ours, or bring ours up to date; leave a foreign file as it is."""
     mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -271,6 +294,10 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname == "SQLITE_ERROR":
+            if str(error).startswith(("no such table: whodid", "no such column")):
+                raise StoreUnavailableError(
+                    f"{path} lacks a table or column of its schema; restore a backup"
+                ) from error
             raise  # a fault in our own SQL: no retry helps, and hiding it would
         raise StoreUnavailableError(f"{path}: {_remedy(error, path)}") from error
     except sqlite3.DatabaseError as error:
@@ -292,8 +319,10 @@ def _remedy(error: sqlite3.OperationalError, path: Path) -> str:
     if name.startswith("SQLITE_READONLY"):
         return "the file or its folder is read-only; check its owner and mode"
     if name.startswith("SQLITE_CANTOPEN"):
-        folder = path.resolve().parent
-        if not folder.is_dir():
+        folder = path.absolute().parent
+        if path.is_dir():
+            return "this is a folder; name a file in it"
+        if not folder.exists():
             return f"the folder {folder} does not exist; create it"
         if not os.access(folder, os.W_OK):
             return f"the folder {folder} is read-only; check its owner and mode"

@@ -19,6 +19,7 @@ from whodid.event import StoredEvent
 from whodid.ids import uuid_bytes
 from whodid.ledger.merkle import Frontier, leaf_hash
 from whodid.stores.base import Problem, TreeHead, VerifyReport
+from whodid.stores.migrate import migrate_sqlite
 from whodid.stores.rows import Columns, derive_stored, log_id, reference_hash
 from whodid.stores.sqlite_write import CODEC_RAW, DictKind
 
@@ -221,6 +222,7 @@ def _check_whole(check: _Check) -> None:
     def number(sql: str) -> int:
         return int(check.connection.execute(sql).fetchone()[0])
 
+    _check_file(check)
     leaves = sum(tree.frontier.size for tree in check.trees.values())
     if number("SELECT count(*) FROM whodid_leaf") != leaves:
         check.report("there are leaves of an unknown tenant")
@@ -243,6 +245,30 @@ def _check_whole(check: _Check) -> None:
     used = check.used | check.trees.keys() | _key_apps(check.connection)
     if check.dictionary.keys() - used:
         check.report("the dictionary holds values that no event uses")
+
+
+def _check_file(check: _Check) -> None:
+    """The file itself: an index without a row hides an event from lists, a trigger changes them."""
+    faults = check.connection.execute("PRAGMA integrity_check(100)").fetchall()
+    if faults != [("ok",)]:
+        check.report(f"the file contradicts itself in {len(faults)} places: {faults[0][0][:200]}")
+    expected = sqlite3.connect(":memory:", isolation_level=None)
+    migrate_sqlite(expected)
+    differing = sorted(_schema(expected) ^ _schema(check.connection))
+    expected.close()
+    if differing:
+        names = ", ".join(sorted({name for _, name, _ in differing}))
+        check.report(f"tables, indexes or triggers are not those of the schema: {names[:200]}")
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, str, str | None]]:
+    """Everything that is ours in a database, as it was declared."""
+    return set(
+        connection.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE tbl_name LIKE 'whodid~_%' ESCAPE '~' "
+            "ORDER BY type, name"
+        )
+    )
 
 
 def _key_apps(connection: sqlite3.Connection) -> set[int]:
