@@ -262,7 +262,8 @@ def test_every_pattern_takes_what_fits_to_the_last_character(
     for text in bad:
         error = fault(document_with(place.steps, text))
         assert error.path == place.path
-        assert error.problem.startswith("expected str matching regex")
+        assert error.problem.startswith("expected ")
+        assert "^" not in error.problem, "a pattern is shown in words"
 
 
 @pytest.mark.parametrize("key", ["tags", "data_classes"])
@@ -302,13 +303,13 @@ def test_other_metadata_keys_are_refused(key: str) -> None:
 # Paths and messages
 
 FAULTS = [
-    ({"targets": [{"type": "x"}, {"type": "X"}]}, "$.targets[1].type", "expected str matching"),
+    ({"targets": [{"type": "x"}, {"type": "X"}]}, "$.targets[1].type", "expected a lower-case word"),
     ({"targets": [{"type": 5}]}, "$.targets[0].type", "expected str, got int"),
     ({"targets": [{}]}, "$.targets[0].type", "is required"),
     ({"client": {"ip": "1.2.3"}}, "$.client.ip", "expected an IPv4 or IPv6 address"),
     ({"client": {"geo": {"lat": 90.5}}}, "$.client.geo.lat", "expected float <= 90.0"),
     ({"client": {"geo": {"lat": "x"}}}, "$.client.geo.lat", "expected int | float, got str"),
-    ({"outcome": "hunter2"}, "$.outcome", "not one of the allowed values"),
+    ({"outcome": "hunter2"}, "$.outcome", "expected one of success, failure,"),
     ({"message": None}, "$.message", "expected str, got null"),
     ({"occurred_at": 5}, "$.occurred_at", "expected a time as a string"),
     ({"occurred_at": "monday"}, "$.occurred_at", "expected an RFC 3339 time with offset"),
@@ -323,7 +324,7 @@ FAULTS = [
     ({"za\np`": 1}, '$["za\\np`"]', "unknown key"),
     ({"z" * 5000: 1}, '$["' + "z" * 64 + '"]', "unknown key"),
     ({"client": {"z`": 1}}, '$.client["z`"]', "unknown key"),
-    ({"schema": 2}, "$.schema", "not one of the allowed values"),
+    ({"schema": 2}, "$.schema", "expected 1"),
     ({"count": 1.0}, "$.count", "expected int, got float"),
     ({"tags": "hr"}, "$.tags", "expected array, got str"),
 ]  # fmt: skip

@@ -28,17 +28,21 @@ from whodid.times import Instant
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_DEPTH = 32  # levels of lists and objects inside one metadata, attribute or change value
 
+_ACTION_PATTERN = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,4}\Z"
+_KIND_PATTERN = r"^[a-z][a-z0-9_.]*\Z"
+_UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
+_TAG_PATTERN = r"^[a-z0-9][a-z0-9_:.-]{0,63}\Z"
+_COUNTRY_PATTERN = r"^[A-Z]{2}\Z"
+_TRACE_PATTERN = r"^(?!0{32})[0-9a-f]{32}\Z"
+_SPAN_PATTERN = r"^(?!0{16})[0-9a-f]{16}\Z"
+_SHA256_PATTERN = r"^[0-9a-f]{64}\Z"
 Short: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 Url: TypeAlias = Annotated[str, Meta(max_length=2048)]
-Kind: TypeAlias = Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_.]*\Z")]
-Uuid: TypeAlias = Annotated[
-    str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
-]
-ActionName: TypeAlias = Annotated[
-    str, Meta(max_length=128, pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,4}\Z")
-]
-Tag: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_:.-]{0,63}\Z")]
+Kind: TypeAlias = Annotated[str, Meta(max_length=64, pattern=_KIND_PATTERN)]
+Uuid: TypeAlias = Annotated[str, Meta(pattern=_UUID_PATTERN)]
+ActionName: TypeAlias = Annotated[str, Meta(max_length=128, pattern=_ACTION_PATTERN)]
+Tag: TypeAlias = Annotated[str, Meta(pattern=_TAG_PATTERN)]
 SafeInt: TypeAlias = Annotated[int, Meta(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 # Whole numbers stay whole: as floats they would be written with a point.
@@ -97,7 +101,7 @@ class _Part(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 class Reason(_Part, frozen=True, kw_only=True):
     """Why the outcome is what it is; `code` is a short stable word such as `bad_password`."""
 
-    code: Annotated[str, Meta(max_length=64, pattern=r"^[a-z][a-z0-9_.]*\Z")] | UnsetType = UNSET
+    code: Annotated[str, Meta(max_length=64, pattern=_KIND_PATTERN)] | UnsetType = UNSET
     message: Text | UnsetType = UNSET
     policy: Short | UnsetType = UNSET
 
@@ -240,7 +244,7 @@ class Device(_Part, frozen=True, kw_only=True):
 class Geo(_Part, frozen=True, kw_only=True):
     """Where the address is, as of then. Degrees, WGS 84."""
 
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")] | UnsetType = UNSET
+    country: Annotated[str, Meta(pattern=_COUNTRY_PATTERN)] | UnsetType = UNSET
     region: Short | UnsetType = UNSET
     city: Short | UnsetType = UNSET
     lat: Latitude | UnsetType = UNSET
@@ -294,8 +298,8 @@ class Request(_Part, frozen=True, kw_only=True):
 class Trace(_Part, frozen=True, kw_only=True):
     """W3C trace context."""
 
-    trace_id: Annotated[str, Meta(pattern=r"^(?!0{32})[0-9a-f]{32}\Z")]
-    span_id: Annotated[str, Meta(pattern=r"^(?!0{16})[0-9a-f]{16}\Z")] | UnsetType = UNSET
+    trace_id: Annotated[str, Meta(pattern=_TRACE_PATTERN)]
+    span_id: Annotated[str, Meta(pattern=_SPAN_PATTERN)] | UnsetType = UNSET
 
 
 class ErrorDetail(_Part, frozen=True, kw_only=True):
@@ -312,7 +316,7 @@ class Attachment(_Part, frozen=True, kw_only=True):
     name: Short
     media_type: Short | UnsetType = UNSET
     size: Count | UnsetType = UNSET
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sha256: Annotated[str, Meta(pattern=_SHA256_PATTERN)]
 
 
 class Window(_Part, frozen=True, kw_only=True):
@@ -536,8 +540,45 @@ def _event_error(message: str) -> EventError:
     if missing := _MISSING_KEY.fullmatch(problem):
         return EventError(f"{path}.{missing[1]}", "is required")
     if problem.startswith("Invalid enum value"):
-        problem = "not one of the allowed values"
+        problem = _enum_problem(path)
+    elif found := _PATTERN.fullmatch(problem):
+        problem = "expected " + _SHAPES.get(found[1], f"text like {found[1]}")
     return EventError(path, problem[:1].lower() + problem[1:].replace("`", ""))
+
+
+_PATTERN = re.compile(r"Expected `str` matching regex (.*)", re.DOTALL)
+_SHAPES = {
+    repr(pattern): shape
+    for pattern, shape in (
+        (_ACTION_PATTERN, "2 to 5 lower-case words joined by dots, such as invoice.delete"),
+        (_KIND_PATTERN, "a lower-case word such as invoice, with digits, _ and . after the first"),
+        (_UUID_PATTERN, "a UUID in lower case, such as 0199d3a0-7b00-7000-8000-000000000001"),
+        (_TAG_PATTERN, "1 to 64 lower-case letters, digits, _ : . or -, such as gdpr"),
+        (_COUNTRY_PATTERN, "a country as two capital letters, such as NO"),
+        (_TRACE_PATTERN, "32 lower-case hex digits, not all zero"),
+        (_SPAN_PATTERN, "16 lower-case hex digits, not all zero"),
+        (_SHA256_PATTERN, "64 lower-case hex digits"),
+    )
+}
+_ENUMS: Mapping[str, tuple[Any, ...]] = {
+    "schema": (1,),
+    "category": CATEGORIES,
+    "operation": OPERATIONS,
+    "severity": SEVERITIES,
+    "outcome": OUTCOMES,
+    "type": ACTOR_TYPES,
+    "kind": get_args(DelegationKind),
+    "method": get_args(AuthMethod),
+    "autonomy": get_args(Autonomy),
+    "role": get_args(TargetRole),
+    "op": get_args(ChangeOp),
+    "redacted": get_args(Redaction),
+}
+
+
+def _enum_problem(path: str) -> str:
+    allowed = _ENUMS[path.rpartition(".")[2]]
+    return f"expected {'one of ' * (len(allowed) > 1)}{', '.join(map(str, allowed))}"
 
 
 def _step(key: str) -> str:

@@ -121,7 +121,11 @@ def test_a_single_bad_event_is_named_as_the_first(client: TestClient) -> None:
     problem = client.post("/v1/events", json=plain(outcome="fail")).json()
 
     assert problem["errors"] == [
-        {"index": 0, "path": "$.outcome", "problem": "not one of the allowed values"}
+        {
+            "index": 0,
+            "path": "$.outcome",
+            "problem": "expected one of success, failure, denied, error, unknown",
+        }
     ]
 
 
