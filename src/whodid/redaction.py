@@ -432,7 +432,10 @@ def _starts_in(data: bytes) -> tuple[str, ...]:
     starts: tuple[str, ...] = ()
     if _KEY_START.search(runs):
         starts = tuple(start.decode() for start in _KEY_STARTS if start in runs)
-    starts += tuple(start.decode() for start in _SPACED_STARTS if start in data)
+    if _SPACED_START.search(data):
+        starts += tuple(start.decode() for start in _SPACED_STARTS if start in data)
+    if b"-----BEGIN" in data:
+        starts += ("-----BEGIN",)
     if b"@" in data and _USERINFO_HINT.search(data):
         starts += ("://",)
     return starts
@@ -462,9 +465,9 @@ _KEY_STARTS = (
     b"xoxr-", b"xoxs-", b"xapp-", b"hooks.slack.com", b"npm_", b"pypi-", b"whodid_", b"sk-",
 )  # fmt: skip
 _KEY_START = re.compile(b"|".join(map(re.escape, _KEY_STARTS)))
-_SPACED_STARTS = (
-    b"-----BEGIN", b"earer ", b"EARER ", b"asic ", b"ASIC ", b"oken ", b"pikey ", b"piKey ",
-)  # fmt: skip
+_SPACED_STARTS = (b"earer ", b"EARER ", b"asic ", b"ASIC ", b"oken ", b"pikey ", b"piKey ")
+# From the blank backwards: blanks are rare, and what stands before most of them is none of these.
+_SPACED_START = re.compile(b" (?:%s)" % b"|".join(b"(?<=%s)" % start for start in _SPACED_STARTS))
 
 
 def _has_secret_names(event: Event, names: frozenset[str]) -> bool:
