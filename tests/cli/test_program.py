@@ -135,8 +135,10 @@ def test_an_import_on_a_terminal_shows_its_progress_and_can_be_interrupted(folde
     told = re.search(rb"(\d+) stored", output)
     assert told
     store = SqliteStore(folder / "whodid.db")
-    assert store.stats().events == int(told[1]) >= 10
+    stored = store.stats().events
     store.close()
+    # The signal may come between a batch's commit and its count: one batch more may be there.
+    assert 10 <= int(told[1]) <= stored <= int(told[1]) + 10
 
 
 def test_a_search_on_a_terminal_is_a_coloured_table(store: EventStore, folder: Path) -> None:

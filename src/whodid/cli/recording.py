@@ -187,10 +187,11 @@ def import_files(
 
 def _free_name(path: Path) -> Path:
     """The path, or with a number behind its stem when something is there."""
-    names = itertools.chain(
-        [path], (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
-    )
-    return next(name for name in names if not os.path.lexists(name))
+    number, name = 1, path
+    while name.exists() or name.is_symlink():
+        number += 1
+        name = path.with_stem(f"{path.stem}-{number}")
+    return name
 
 
 def _total_bytes(files: Sequence[Path]) -> int | None:
