@@ -16,6 +16,7 @@ from whodid import recorder
 from whodid.errors import InvalidError
 from whodid.event import Event, checked
 from whodid.importers import READERS, UnmappableError
+from whodid.recorder import prepare
 from whodid.redaction import redact
 
 READ = READERS["cloudtrail"].read
@@ -444,10 +445,10 @@ def test_only_what_is_short_is_kept_and_the_rest_is_counted() -> None:
     event = READ(
         a_record(
             requestParameters={
-                "policyDocument": "x" * 300,
+                "policyDocument": "x" * 3000,
                 "deep": {"er": {"still": {"deeper": 1}}, "fine": "y"},
                 "list": ["a", "b"],
-                "objects": [{"a": 1}],
+                "statements": [{"Effect": "Allow", "Principal": {"AWS": "*"}}],
                 "empty": None,
                 "strange key!": 1,
             },
@@ -456,8 +457,31 @@ def test_only_what_is_short_is_kept_and_the_rest_is_counted() -> None:
     )
 
     kept = {key: value for key, value in metadata(event).items() if key.startswith("re")}
-    assert kept == {"request.deep.fine": "y", "request.list": ["a", "b"], "request.strange_key_": 1}
-    assert metadata(event)["omitted"] == 4
+    assert kept == {
+        "request.deep.fine": "y",
+        "request.list": ["a", "b"],
+        "request.statements": [{"Effect": "Allow", "Principal": {"AWS": "*"}}],
+        "request.strange_key_": 1,
+    }
+    assert metadata(event)["omitted"] == 3
+
+
+def test_a_record_without_a_time_says_so() -> None:
+    record = a_record()
+    assert "time:unknown" not in READ(record).tags
+    del record["eventTime"]
+
+    event = READ(record)
+
+    assert not event.occurred_at
+    assert "time:unknown" in event.tags
+
+
+def test_long_parameters_are_kept_up_to_what_an_event_holds() -> None:
+    event = READ(a_record(requestParameters={f"p{number}": "x" * 2000 for number in range(40)}))
+
+    assert metadata(event)["omitted"] == 32
+    prepare(event)
 
 
 def test_a_flood_of_parameters_is_cut() -> None:

@@ -23,6 +23,7 @@ Names of keys are read without case, since Athena and its kin write them in lowe
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,8 +39,10 @@ from whodid.times import Instant
 
 Values: TypeAlias = dict[str, Any]  # what `from_mapping` reads
 
-MAX_SHORT = 256  # characters of a value that is kept in metadata
+MAX_SHORT = 256  # characters of an id or a name, as the schema has it
+MAX_VALUE = 2_048  # characters of a text, bytes of a list, that is kept in metadata
 MAX_KEPT = {"request": 40, "response": 20, "additional": 15}  # values kept of each part
+MAX_KEPT_BYTES = {"request": 16_384, "response": 8_192, "additional": 4_096}
 MAX_TARGETS = 10
 _MAX_NESTING = 3
 
@@ -554,12 +557,14 @@ _KEY = re.compile(r"[^A-Za-z0-9_.-]+")
 def _keep_short(kept: Values, prefix: str, part: Mapping[str, Any]) -> int:
     """Put what is short into `kept`, and say how much was not."""
     omitted = taken = 0
+    room = MAX_KEPT_BYTES[prefix]
     for path, value in _leaves(part, prefix, 0):
         key = _KEY.sub("_", path)
         fits = taken < MAX_KEPT[prefix] and len(key) <= 64 and key not in kept
-        if fits and _is_short(value) and not is_secret_name(path):
+        if fits and _is_short(value) and not is_secret_name(path) and _size(value) <= room:
             kept[key] = value
             taken += 1
+            room -= _size(value)
         elif value is not None:
             omitted += 1
     return omitted
@@ -577,18 +582,31 @@ def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _is_short(value: object) -> bool:
     if isinstance(value, list):
-        return len(value) <= 10 and all(
-            isinstance(item, str | int | bool) and _is_short(item) for item in value
-        )
+        # A policy's statements say who may do what: worth their length.
+        return all(map(_is_plain, value)) and _size(value) <= MAX_VALUE
     if isinstance(value, str):
-        return len(value) <= MAX_SHORT
+        return len(value) <= MAX_VALUE
     if isinstance(value, int | float):
         return abs(value) <= MAX_SAFE_INTEGER
     return False
 
 
+def _size(value: object) -> int:
+    """Bytes in metadata. Lone surrogates, which are refused later, count as well."""
+    return len(json.dumps(value))
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return depth < _MAX_NESTING and all(_is_plain(item, depth + 1) for item in items)
+    return value is None or _is_short(value)
+
+
 def _tags(identity: _Identity, given: Mapping[str, Any]) -> list[str]:
     tags = ["aws"]
+    if _occurred_at(given) is None:
+        tags.append("time:unknown")  # it will be shown at the time of the import
     if identity.type == "Root":
         tags.append("root")
     if _truth(given.get("sessioncredentialfromconsole")):
