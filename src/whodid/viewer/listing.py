@@ -1,0 +1,201 @@
+"""Everything that the list page shows, read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from whodid.access import Access
+from whodid.event import StoredEvent
+from whodid.query.buckets import bucket_edges
+from whodid.stores.base import Counted, EventStore, Facet, Page
+from whodid.times import Instant
+from whodid.viewer.chart import Chart, draw
+from whodid.viewer.facets import FACET_LIMIT, TITLES, Filter, chosen_fields, filters, qualifiers
+from whodid.viewer.search import Search
+
+PAGE_SIZE = 50
+COUNT_CAP = 100_000
+_NEWER_SHOWN = 12  # rows above an event that is opened from elsewhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One page of results and what stands around it.
+
+    Attributes:
+        is_first: Nothing newer was left out.
+        oldest_shown: The oldest moment of the chart.
+    """
+
+    events: Sequence[StoredEvent]
+    older: str | None
+    newer: str | None
+    arrived: int
+    counted: Counted
+    chart: Chart | None
+    is_first: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """The events above and below one in the results, and which in the list it is.
+
+    Attributes:
+        number: One-based, None when it is not known.
+    """
+
+    newer: StoredEvent | None = None
+    older: StoredEvent | None = None
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """Why a list is empty.
+
+    Attributes:
+        has_events: There are events that the caller may see.
+        newest: The newest match outside the window, None when nothing matches at all.
+        matching: How many match outside the window.
+    """
+
+    has_events: bool
+    newest: StoredEvent | None = None
+    matching: Counted | None = None
+
+
+def read_listing(
+    search: Search, *, store: EventStore, access: Access, around: StoredEvent | None = None
+) -> Listing:
+    """A page of results with their number and chart.
+
+    Args:
+        around: An event that must be on the page, if it is among the results.
+    """
+    page = store.page(search.query, access=access, limit=PAGE_SIZE, cursor=search.cursor)
+    is_first = search.cursor is None
+    if around and not _holds(page.events, around) and search.finds(around):
+        page = _page_around(around, search=search, store=store, access=access)
+        is_first = page.newer is None
+    return Listing(
+        events=page.events,
+        older=page.older,
+        newer=page.newer,
+        arrived=page.arrived,
+        counted=store.count(search.query, access=access, cap=COUNT_CAP),
+        chart=_chart(search, store=store, access=access) if page.events else None,
+        is_first=is_first,
+    )
+
+
+def _holds(events: Sequence[StoredEvent], wanted: StoredEvent) -> bool:
+    return any(event.position == wanted.position for event in events)
+
+
+def _page_around(middle: StoredEvent, *, search: Search, store: EventStore, access: Access) -> Page:
+    newer = store.page(
+        search.query, access=access, limit=_NEWER_SHOWN, cursor=search.beside(middle, "newer")
+    )
+    older = store.page(
+        search.query,
+        access=access,
+        limit=PAGE_SIZE - _NEWER_SHOWN,
+        cursor=search.beside(middle, "older"),
+    )
+    return Page(
+        events=[*newer.events, middle, *older.events],
+        older=older.older,
+        newer=newer.newer,
+        arrived=0,
+    )
+
+
+def _chart(search: Search, *, store: EventStore, access: Access) -> Chart | None:
+    start, end = search.window.start, search.window.end or search.moments.now
+    if start is None:
+        oldest = store.page(
+            search.query, access=access, limit=1, cursor=search.at_the_beginning()
+        ).events
+        start = oldest[0].occurred_at if oldest else None
+    if start is None or start >= end:
+        return None  # all of it lies ahead of the clock
+    # A moment of its own for the very first event, so that no chart is without width.
+    end = max(end, Instant.of(start + timedelta(seconds=1)))
+    edges = bucket_edges(start, end, zone=search.moments.zone)
+    histogram = store.histogram(search.query, access=access, edges=edges)
+    return draw(histogram, address=search.address, moments=search.moments)
+
+
+def read_filters(
+    search: Search, *, store: EventStore, access: Access, tenant_names: Mapping[str, str]
+) -> list[Filter]:
+    """The filters beside the list.
+
+    A field that the search already names is counted as if it did not: its other values must stay
+    in sight to be added.
+    """
+    terms = search.terms()
+    fields = [field for field in TITLES if field != "tenant" or len(tenant_names) > 1]
+    used = [field for field in chosen_fields(terms) if field in fields]
+    free = [field for field in fields if field not in used]
+    facets: list[Facet] = store.facets(search.query, access=access, fields=free, limit=FACET_LIMIT)
+    for field in used:
+        query = search.windowed(terms.without_fields(*qualifiers(field)))
+        facets += store.facets(query, access=access, fields=[field], limit=FACET_LIMIT)
+    return filters(facets, terms=terms, address=search.address, tenant_names=tenant_names)
+
+
+def read_neighbours(
+    stored: StoredEvent, *, listing: Listing, search: Search, store: EventStore, access: Access
+) -> Neighbours:
+    """The results right above and below an event."""
+    places = [
+        index for index, event in enumerate(listing.events) if event.position == stored.position
+    ]
+    if not places:
+        return Neighbours()
+    index = places[0]
+    newer = listing.events[index - 1] if index else None
+    older = listing.events[index + 1] if index + 1 < len(listing.events) else None
+    if newer is None and listing.newer:
+        newer = _next(search, stored, "newer", store=store, access=access)
+    if older is None and listing.older:
+        older = _next(search, stored, "older", store=store, access=access)
+    return Neighbours(newer=newer, older=older, number=index + 1 if listing.is_first else None)
+
+
+def _next(
+    search: Search, stored: StoredEvent, direction: str, *, store: EventStore, access: Access
+) -> StoredEvent | None:
+    cursor = search.beside(stored, "newer" if direction == "newer" else "older")
+    events = store.page(search.query, access=access, limit=1, cursor=cursor).events
+    return events[0] if events else None
+
+
+def read_absence(search: Search, *, store: EventStore, access: Access) -> Absence:
+    """Why nothing was found."""
+    if not store.page(search.everything, access=access, limit=1).events:
+        return Absence(has_events=False)
+    if search.window.is_searched or not search.window.is_bounded:
+        return Absence(has_events=True)
+    newest = store.page(search.anytime, access=access, limit=1).events
+    if not newest:
+        return Absence(has_events=True)
+    matching = store.count(search.anytime, access=access, cap=COUNT_CAP)
+    return Absence(has_events=True, newest=newest[0], matching=matching)
+
+
+def newest_index(
+    search: Search, *, events: Sequence[StoredEvent], tenant: str, store: EventStore, access: Access
+) -> int | None:
+    """The highest index of one tenant that this page knows of, None when nothing is sealed."""
+    alone = replace(access, tenants=frozenset({tenant}))
+    newest = store.page(search.everything, access=alone, limit=1).events
+    known = [
+        event.index
+        for event in [*newest, *events]
+        if event.index is not None and event.tenant_id == tenant
+    ]
+    return max(known, default=None)
