@@ -8,13 +8,15 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No deadline: a busy machine is not a failure. Not derandomised, in CI neither: each run looks
-# elsewhere, and prints what reproduces a failure.
+# No deadline: a busy machine is not a failure. At a desk each run looks elsewhere and prints what
+# reproduces a failure; in CI all look at the same place, so that a red run is the change's doing.
 settings.register_profile(
     "whodid", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("ci", parent=settings.get_profile("whodid"), derandomize=True)
 settings.register_profile("thorough", parent=settings.get_profile("whodid"), max_examples=5_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "whodid"))
+_usual = "ci" if "CI" in os.environ else "whodid"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _usual))
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine; on Debian: apt-get install chromium"
@@ -22,7 +24,8 @@ NO_BROWSER = "no Chromium on this machine; on Debian: apt-get install chromium"
 
 def find_chromium() -> str | None:
     """The path of a Chromium to test with, if there is one."""
-    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    names = (os.environ.get("WHODID_CHROMIUM", ""), *BROWSERS)
+    return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

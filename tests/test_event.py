@@ -303,7 +303,7 @@ def test_other_metadata_keys_are_refused(key: str) -> None:
 # Paths and messages
 
 FAULTS = [
-    ({"targets": [{"type": "x"}, {"type": "X"}]}, "$.targets[1].type", "expected a lower-case word"),
+    ({"targets": [{"type": "x"}, {"type": "X"}]}, "$.targets[1].type", "expected a lower-case"),
     ({"targets": [{"type": 5}]}, "$.targets[0].type", "expected str, got int"),
     ({"targets": [{}]}, "$.targets[0].type", "is required"),
     ({"client": {"ip": "1.2.3"}}, "$.client.ip", "expected an IPv4 or IPv6 address"),
