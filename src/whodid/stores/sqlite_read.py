@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from whodid import canonical
 from whodid.access import Access
+from whodid.errors import LedgerError
 from whodid.event import (
     CATEGORIES,
     OPERATIONS,
@@ -304,7 +305,7 @@ class Reader:
         seen = _in("tenant", wanted)
         row = self._connection.execute(
             f"SELECT {_ROW} FROM whodid_event "
-            f"WHERE {seen.sql} AND id = ? AND body IS NOT NULL ORDER BY position LIMIT 1",
+            f"WHERE {seen.sql} AND id = ? ORDER BY position LIMIT 1",
             (*seen.params, packed),
         ).fetchone()
         if row is None:
@@ -381,7 +382,7 @@ class Reader:
     def read_from(self, position: int, *, limit: int) -> list[StoredEvent]:
         rows = self._connection.execute(
             f"SELECT {_ROW} FROM whodid_event "
-            "WHERE position >= ? AND body IS NOT NULL ORDER BY position LIMIT ?",
+            "WHERE position >= ? ORDER BY position LIMIT ?",
             (position, limit),
         )
         return [_stored(row) for row in rows]
@@ -413,7 +414,7 @@ class Reader:
             text=query.text,
             now=query.now,
             where=Where(
-                f"body IS NOT NULL AND ({seen.sql}) AND ({where.sql})",
+                f"({seen.sql}) AND ({where.sql})",
                 seen.params + where.params,
                 where.exact,
             ),
@@ -551,6 +552,8 @@ def _at(search: _Search, positions: Sequence[int]) -> _Search:
 
 def _stored(row: tuple[Any, ...]) -> StoredEvent:
     position, index, body, gone, _ = row
+    if body is None:
+        raise LedgerError(f"the event at index {index} has lost its body; run whodid verify")
     return canonical.restore(body, gone=gone, index=index, position=position)
 
 
