@@ -72,7 +72,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 @click.group()
 def keys() -> None:
-    """Keys with which programs reach the server's API."""
+    """Keys that open the server: for programs its API, for people its pages."""
 
 
 @keys.command(name="create")

@@ -41,8 +41,8 @@ _STORIES_SHOWN = 3
 def serve(db: str | None, host: str, port: int) -> None:
     """Serve the log: pages and API.
 
-    On 127.0.0.1 whoever is at this machine gets in; on any other address a key is needed, see
-    whodid keys create.
+    On 127.0.0.1 whoever is at this machine gets in until there is a key; from then on, and on any
+    other address, a key is needed: see whodid keys create.
     """
     from whodid.server.run import run
     from whodid.server.settings import Settings

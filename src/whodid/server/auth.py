@@ -1,13 +1,18 @@
 """Who may reach the server, and what they may see.
 
 Two ways in. A **key** (`Authorization: Bearer whodid_<id>_<secret>`) opens the API as far as its
-scopes and its tenant go. **Without a key** a person at this very machine gets in, as long as no
-key exists: only when the server listens on a loopback address, the peer is one, the Host is a
-name of this machine, nothing says that a proxy stands between, and an unsafe request does not
-come from a foreign page. Each of those conditions closes a known door: DNS rebinding (Host), a
-reverse proxy that would make the whole world local (Forwarded, X-Forwarded-*, Via), a web page
-that posts to localhost (Origin, Sec-Fetch-Site). The pages follow the same rule with or without
-keys; on any other address they stay shut until there are users.
+scopes and its tenant go. **Without a key** a person at this very machine gets in, to the API and
+to the pages, as long as no key exists: only when the server listens on a loopback address, the
+peer is one, the Host is a name of this machine, nothing says that a proxy stands between, and an
+unsafe request does not come from a foreign page. Each of those conditions closes a known door:
+DNS rebinding (Host), a reverse proxy that would make the whole world local (Forwarded,
+X-Forwarded-*, Via), a web page that posts to localhost (Origin, Sec-Fetch-Site).
+
+The pages open on a loopback address alone, to requests that meet all of those conditions; as soon
+as a key exists they need one with the scope `read` besides, since a reverse proxy that adds no
+header looks like a person here. A browser sends it by Basic, see `login`. The viewer's static
+files show nothing of the log and need none. On any other address the pages stay shut until there
+are users.
 
 `Gate` stands before every route but /healthz. Bodies are read behind it, never before.
 """
@@ -30,6 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whodid.access import Access
 from whodid.errors import ConfigError
+from whodid.server.login import key_needed, password_of
 from whodid.server.problems import RETRY_AFTER_S, ProblemError, refuse
 from whodid.server.settings import Settings, is_loopback_address
 from whodid.server.threads import Threads
@@ -38,6 +44,8 @@ from whodid.times import Instant
 
 SCOPES = frozenset({"ingest", "read", "export", "manage"})
 OPEN_PATHS = frozenset({"/healthz"})
+STATIC = "/static/"
+"""Below are the viewer's own files, which show nothing of the log."""
 ALL_TENANTS = "*"
 
 _KEY = re.compile(r"whodid_([a-z0-9]{1,32})_([A-Za-z0-9_-]{20,128})", re.ASCII)
@@ -46,6 +54,11 @@ _LOCAL_HOST = re.compile(
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _REMEDY = "make a key with `whodid keys create` and send it as `Authorization: Bearer <key>`"
+_NOT_LOCAL_TO_API = f"without a key only this machine gets in: {_REMEDY}"
+_NOT_LOCAL_TO_PAGES = (
+    "the pages open at this machine alone, with and without a key: come through a tunnel, "
+    f"or use the API: {_REMEDY}"
+)
 _SCOPE_ENTRY = "whodid.caller"
 _NO_SECRET = b"\0" * 32  # compared with when there is no such key, so that both take as long
 _MAX_REMEMBERED_KEYS = 1_000
@@ -58,10 +71,12 @@ class Caller:
     Attributes:
         key: The credential, or None for the person at this machine.
         address: Where the connection comes from.
+        is_stranger: Came without a key for what shows nothing of the log, and sees nothing.
     """
 
     key: ApiKey | None
     address: str
+    is_stranger: bool = False
 
     @property
     def principal(self) -> str:
@@ -81,6 +96,8 @@ class Caller:
     @property
     def access(self) -> Access:
         """What the caller may see. The person at this machine owns the file: everything."""
+        if self.is_stranger:
+            return Access()
         if self.key is None:
             return Access.everything()
         if "read" not in self.key.scopes:
@@ -232,10 +249,16 @@ class Gate:
     async def _admit_to_api(self, scope: Scope) -> Caller:
         given = Headers(scope=scope).getlist("authorization")
         if given:
-            return Caller(key=await self._key_of(given), address=_peer(scope))
+            found = _given_key(given, takes_basic=False)
+            if not found:
+                raise _unauthorized(f"the Authorization header holds no key of ours; {_REMEDY}")
+            key = await self._valid_key(found)
+            if not key:
+                raise _unauthorized("this key is not valid, or is not any more")
+            return Caller(key=key, address=_peer(scope))
         if not self._settings.is_loopback or await self._has_key():
             raise _unauthorized(f"this needs a key; {_REMEDY}")
-        check_local(scope, settings=self._settings)
+        check_local(scope, settings=self._settings, remedy=_NOT_LOCAL_TO_API)
         return Caller(key=None, address=_peer(scope))
 
     async def _admit_to_pages(self, scope: Scope) -> Caller:
@@ -246,26 +269,46 @@ class Gate:
                 "the pages are shut on this address until there are users; "
                 "listen on 127.0.0.1 and come through a tunnel, or use the API with a key",
             )
-        check_local(scope, settings=self._settings)
-        return Caller(key=None, address=_peer(scope))
+        # Before the key and besides it: until there are users the pages are for this machine, and
+        # a browser elsewhere must not be asked for a key that would not help it.
+        check_local(scope, settings=self._settings, remedy=_NOT_LOCAL_TO_PAGES)
+        if route_path(scope).startswith(STATIC):
+            return Caller(key=None, address=_peer(scope), is_stranger=True)
+        if not await self._has_key():
+            return Caller(key=None, address=_peer(scope))
+        found = _given_key(Headers(scope=scope).getlist("authorization"), takes_basic=True)
+        key = await self._valid_key(found) if found else None
+        if not key or "read" not in key.scopes:
+            raise key_needed()
+        return Caller(key=key, address=_peer(scope))
 
     async def _has_key(self) -> bool:
         # A key made by another process must count from the next request on, so the store is
         # asked each time until it has one.
         return self._keys.knows_any or await self._threads.check(self._keys.has_any)
 
-    async def _key_of(self, given: Sequence[str]) -> ApiKey:
-        scheme, _, text = given[0].partition(" ")
-        found = _KEY.fullmatch(text.strip(" "))
-        if len(given) > 1 or scheme.lower() != "bearer" or not found:
-            raise _unauthorized(f"the Authorization header holds no key of ours; {_REMEDY}")
+    async def _valid_key(self, found: re.Match[str]) -> ApiKey | None:
+        # None for unknown, wrong and expired alike: which of them it is helps only a guesser.
         key_id, secret = found[1], found[2]
         key = self._keys.remembered(key_id) or await self._threads.check(self._keys.find, key_id)
         is_same = hmac.compare_digest(_digest(secret), key.digest if key else _NO_SECRET)
         if not key or not is_same or (key.expires_at and key.expires_at <= Instant.now()):
-            # One answer for unknown, wrong and expired: which of them it is helps only a guesser.
-            raise _unauthorized("this key is not valid, or is not any more")
+            return None
         return key
+
+
+def _given_key(given: Sequence[str], *, takes_basic: bool) -> re.Match[str] | None:
+    """Id and secret in the one Authorization header; None when it holds no key of ours."""
+    if len(given) != 1:
+        return None
+    scheme, _, text = given[0].partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return _KEY.fullmatch(text.strip(" "))
+        case "basic" if takes_basic:
+            return _KEY.fullmatch(password_of(text))
+        case _:
+            return None
 
 
 def route_path(scope: Scope) -> str:
@@ -283,24 +326,27 @@ def is_api(path: str) -> bool:
     return path in ("/v1", "/openapi.json") or path.startswith("/v1/")
 
 
-def check_local(scope: Scope, *, settings: Settings) -> None:
+def check_local(scope: Scope, *, settings: Settings, remedy: str) -> None:
     """Let a request pass that a person at this machine sent, directly and on purpose.
+
+    Args:
+        remedy: What whoever is refused can do.
 
     Raises:
         ProblemError: 403, naming the condition that failed and the remedy.
     """
     headers = Headers(scope=scope)
     if not settings.is_loopback or not is_loopback_address(_peer(scope)):
-        raise _not_local("the connection does not come from this machine")
+        raise _not_local("the connection does not come from this machine", remedy)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _LOCAL_HOST.fullmatch(hosts[0]):
-        raise _not_local("the Host is not localhost, 127.0.0.1 or [::1]")
+        raise _not_local("the Host is not localhost, 127.0.0.1 or [::1]", remedy)
     for name in headers:
         if name in ("forwarded", "via") or name.startswith("x-forwarded-"):
-            raise _not_local(f"the header {name} says that a proxy stands between")
+            raise _not_local(f"the header {name} says that a proxy stands between", remedy)
     is_safe = scope["method"] in _SAFE_METHODS
     if not is_safe and not _is_same_origin(headers, scheme=scope["scheme"], host=hosts[0]):
-        raise _not_local("the request comes from a page of another origin")
+        raise _not_local("the request comes from a page of another origin", remedy)
 
 
 def _is_same_origin(headers: Headers, *, scheme: str, host: str) -> bool:
@@ -332,8 +378,8 @@ def _peer(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _not_local(why: str) -> ProblemError:
-    return refuse(403, "not-local", f"{why}; without a key only this machine gets in: {_REMEDY}")
+def _not_local(why: str, remedy: str) -> ProblemError:
+    return refuse(403, "not-local", f"{why}; {remedy}")
 
 
 def _unauthorized(detail: str) -> ProblemError:

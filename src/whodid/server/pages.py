@@ -1,6 +1,7 @@
 """The viewer as the server mounts it: what a person opens is written down before it is shown.
 
-The gate has let the person in already; the viewer draws. Between them stands this one duty.
+The gate has let the person in already, with a key as soon as there are keys; the viewer draws, and
+shows what that key may see. Between them stands this one duty.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whodid.access import Access
-from whodid.server.auth import caller_of, route_path
+from whodid.server.auth import STATIC, caller_of, route_path
 from whodid.server.readings import Readings
 from whodid.server.threads import Threads
 from whodid.times import Instant
 
-_UNREAD = ("/static/", "/favicon.ico")  # these show nothing of the log
+_UNREAD = (STATIC, "/favicon.ico")  # these show nothing of the log
 _EVENT = re.compile(
     r"/events/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.json)?", re.ASCII
 )

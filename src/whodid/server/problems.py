@@ -1,4 +1,6 @@
-"""How an error looks to a client: problem+json (RFC 9457), everywhere, and never a traceback.
+"""How an error looks to a client: problem+json (RFC 9457), and never a traceback.
+
+The one exception is the answer that makes a browser ask for a key: it carries a page.
 
 `problem_of` is the one seam where whodid's errors become answers. `Answers` is the outermost layer
 of the application: whatever escapes from below ends there, with an id that leads to the server's
@@ -69,11 +71,18 @@ class ProblemError(Exception):
     Attributes:
         problem: The body.
         headers: Further headers, such as `WWW-Authenticate`.
+        page: HTML that a person gets in place of the problem, or None.
     """
 
-    def __init__(self, problem: wire.Problem, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        problem: wire.Problem,
+        headers: Mapping[str, str] | None = None,
+        *,
+        page: str | None = None,
+    ) -> None:
         super().__init__(problem.detail)
-        self.problem, self.headers = problem, dict(headers or {})
+        self.problem, self.headers, self.page = problem, dict(headers or {}), page
 
 
 def refuse(
@@ -93,7 +102,12 @@ def refuse(
 
 def with_members(error: ProblemError, **members: object) -> ProblemError:
     """The same with further members of the body."""
-    return ProblemError(structs.replace(error.problem, **members), error.headers)
+    return ProblemError(structs.replace(error.problem, **members), error.headers, page=error.page)
+
+
+def with_page(error: ProblemError, page: str) -> ProblemError:
+    """The same, shown to a person as this HTML."""
+    return ProblemError(error.problem, error.headers, page=page)
 
 
 def wrong_parameters(names: Sequence[str], detail: str) -> ProblemError:
@@ -103,10 +117,11 @@ def wrong_parameters(names: Sequence[str], detail: str) -> ProblemError:
 
 def response_of(error: ProblemError) -> Response:
     """The answer that ends the request."""
+    is_page = error.page is not None
     return Response(
-        wire.write(error.problem),
+        error.page if is_page else wire.write(error.problem),
         status_code=error.problem.status,
-        media_type=MEDIA_TYPE,
+        media_type="text/html" if is_page else MEDIA_TYPE,
         headers=error.headers,
     )
 

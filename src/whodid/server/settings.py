@@ -20,8 +20,9 @@ class Settings:
 
     Attributes:
         host: Address to listen on, default `127.0.0.1`. On a loopback address a person at this
-            machine needs no key; on any other address everybody needs one, and the server does
-            not start without. `0.0.0.0` gives an attacker in the network the login to try.
+            machine needs no key as long as none exists; on any other address everybody needs
+            one, and the server does not start without. `0.0.0.0` gives an attacker in the
+            network the login to try.
         port: TCP port, 0 to 65535, default 8787; 0 takes a free one.
         max_body_bytes: Largest request body, default 5,000,000. Read only after the key was
             found good, and never beyond this; what a holder of an ingest key can make the server
