@@ -381,8 +381,7 @@ class Reader:
 
     def read_from(self, position: int, *, limit: int) -> list[StoredEvent]:
         rows = self._connection.execute(
-            f"SELECT {_ROW} FROM whodid_event "
-            "WHERE position >= ? ORDER BY position LIMIT ?",
+            f"SELECT {_ROW} FROM whodid_event WHERE position >= ? ORDER BY position LIMIT ?",
             (position, limit),
         )
         return [_stored(row) for row in rows]
