@@ -84,7 +84,7 @@ def main(count: int) -> None:
             results[f"count, 30 days: {name}"] = timed(
                 lambda q=query: store.count(q, access=everything), 20
             )
-        [middle] = store.read_from(count // 2, limit=1)
+        [middle] = store.read_from(count // 2, access=Access.everything(), limit=1)
         results["find one event"] = timed(lambda: store.find(middle.id, access=everything), 200)
         viewer = Viewer(store)
         span = {"from": str(week), "to": str(NOW)}

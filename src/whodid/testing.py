@@ -145,7 +145,7 @@ class StoreContract:
 
     def test_an_empty_batch_stores_nothing(self, store: EventStore) -> None:
         assert store.append([]) == []
-        assert store.stats().events == 0
+        assert store.stats(access=EVERYTHING).events == 0
 
     # Doubles
 
@@ -155,7 +155,7 @@ class StoreContract:
         [again] = store.append(prepared(event), now=minutes(5))
 
         assert again == dataclasses.replace(first, duplicate=True)
-        assert store.stats().events == 1
+        assert store.stats(access=EVERYTHING).events == 1
 
     def test_a_double_inside_one_batch_is_stored_once(self, store: EventStore) -> None:
         event = an_event(id=ids.uuid7())
@@ -199,7 +199,7 @@ class StoreContract:
             store.append(prepared(an_event(), an_event(id=event_id, actor="mallory")))
 
         assert (caught.value.path, caught.value.index) == ("/actor", 1)
-        assert store.stats().events == 1
+        assert store.stats(access=EVERYTHING).events == 1
 
     def test_another_body_under_the_same_key_is_a_conflict(self, store: EventStore) -> None:
         store.append(prepared(an_event(idempotency_key="k")))
@@ -233,6 +233,8 @@ class StoreContract:
             lambda: store.histogram(a_query(), access=nobody, edges=[NOON, minutes(1)]),
             lambda: store.find(ids.uuid7(), access=nobody),
             lambda: store.tenants(access=nobody),
+            lambda: store.read_from(0, access=nobody),
+            lambda: store.stats(access=nobody),
             lambda: store.verify(access=nobody),
         ]
         for read in reads:
@@ -420,8 +422,8 @@ class StoreContract:
         )
         receipts += store.append(prepared(an_event(tenant="beta")))
 
-        first = store.read_from(0, limit=3)
-        rest = store.read_from(first[-1].position + 1)
+        first = store.read_from(0, access=EVERYTHING, limit=3)
+        rest = store.read_from(first[-1].position + 1, access=EVERYTHING)
 
         assert [each.id for each in first + rest] == [each.id for each in receipts]
         assert [each.position for each in first + rest] == [1, 2, 3, 4]
@@ -432,7 +434,7 @@ class StoreContract:
         report = store.verify(access=EVERYTHING)
 
         assert report.is_sound, report.problems
-        assert report.events == store.stats().events
+        assert report.events == store.stats(access=EVERYTHING).events
         assert sum(tree.size for tree in report.trees) == report.events
         for tree in report.trees:
             assert len(tree.log_id) == 16
@@ -461,10 +463,28 @@ class StoreContract:
 
     def test_stats_tell_how_much_and_from_when_to_when(self, store: EventStore) -> None:
         _append_at(store, [5, 1, 3])
-        stats = store.stats()
+        stats = store.stats(access=EVERYTHING)
 
         assert (stats.events, stats.oldest, stats.newest) == (3, minutes(1), minutes(5))
-        assert stats.size_bytes > 0
+        assert stats.size_bytes
+
+    def test_followers_and_stats_see_no_more_than_their_access(self, store: EventStore) -> None:
+        store.append(
+            prepared(
+                an_event(tenant="acme", occurred_at=str(minutes(1)), message="mine"),
+                an_event(tenant="beta", occurred_at=str(minutes(2))),
+                an_event(tenant="acme", occurred_at=str(minutes(3)), message="hidden"),
+            )
+        )
+        acme = Access.reader({"acme"})
+        restricted = Access.reader({"acme"}, restriction=a_query("message:mine").node)
+
+        assert [each.tenant_id for each in store.read_from(0, access=acme)] == ["acme", "acme"]
+        assert [e.event.message for e in store.read_from(0, access=restricted)] == ["mine"]
+        seen, part = store.stats(access=acme), store.stats(access=restricted)
+        assert (seen.events, seen.oldest, seen.newest) == (2, minutes(1), minutes(3))
+        assert (part.events, part.oldest, part.newest) == (1, minutes(1), minutes(1))
+        assert seen.size_bytes is None
 
 
 def _append_at(store: EventStore, offsets: Sequence[float] | range) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import click
 
 from whodid import recorder
+from whodid.access import Access
 from whodid.cli.shared import complain, database_url, db_option
 from whodid.errors import AuditError
 from whodid.event import Event
@@ -115,7 +116,7 @@ def _fill(store: EventStore) -> None:
     """Thirty days of events; none if the database has some already."""
     from whodid.demo import history
 
-    if store.stats().events:
+    if store.stats(access=Access.everything()).events:
         return
     events = iter(history(seed=DEMO_SEED, now=Instant.now(), events=DEMO_EVENTS))
     with _filling() as advance:

@@ -176,10 +176,16 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What `healthz` and the viewer's foot line show."""
+    """How much there is.
+
+    Attributes:
+        size_bytes: Of the whole database; None for a caller who doesn't see all tenants.
+        oldest: When the first event occurred.
+        newest: When the last one did.
+    """
 
     events: int
-    size_bytes: int
+    size_bytes: int | None
     oldest: Instant | None
     newest: Instant | None
 
@@ -282,8 +288,8 @@ class EventStore(Protocol):
         """Ids of the tenants that have events and that the caller may see, sorted."""
         ...
 
-    def read_from(self, position: int, *, limit: int = 1000) -> list[StoredEvent]:
-        """Events of all tenants in sealed order, from `position` (inclusive) on: for followers."""
+    def read_from(self, position: int, *, access: Access, limit: int = 1000) -> list[StoredEvent]:
+        """Events in sealed order, from `position` (inclusive) on: for followers."""
         ...
 
     def verify(
@@ -292,8 +298,8 @@ class EventStore(Protocol):
         """Recompute everything from the stored bytes and compare. Needs the permission `verify`."""
         ...
 
-    def stats(self) -> Stats:
-        """Sizes and times, cheap enough to ask often."""
+    def stats(self, *, access: Access) -> Stats:
+        """Sizes and times of what the caller may see, cheap enough to ask often."""
         ...
 
     def check_health(self) -> None:

@@ -149,8 +149,8 @@ class SqliteStore:
         with self._reader(access) as reader:
             return reader.tenants()
 
-    def read_from(self, position: int, *, limit: int = 1000) -> list[StoredEvent]:
-        with self._reader(Access.everything()) as reader:
+    def read_from(self, position: int, *, access: Access, limit: int = 1000) -> list[StoredEvent]:
+        with self._reader(access) as reader:
             return reader.read_from(position, limit=limit)
 
     def verify(
@@ -160,8 +160,8 @@ class SqliteStore:
         with self._connection() as connection, _snapshot(connection):
             return sqlite_verify.verify(connection, key=self._key, access=access, progress=progress)
 
-    def stats(self) -> Stats:
-        with self._reader(Access.everything()) as reader:
+    def stats(self, *, access: Access) -> Stats:
+        with self._reader(access) as reader:
             return reader.stats()
 
     def check_health(self) -> None:

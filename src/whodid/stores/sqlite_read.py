@@ -36,7 +36,7 @@ from whodid.event import (
     Tenant,
 )
 from whodid.ids import uuid_bytes
-from whodid.query.ast import Node, Query, all_of
+from whodid.query.ast import EVERYTHING, Node, Query, all_of
 from whodid.query.evaluate import compile_matcher
 from whodid.query.sql import (
     CodeColumn,
@@ -91,6 +91,7 @@ _REF_KINDS: Mapping[RefColumn, RefKind] = {
     "behalf": RefKind.BEHALF,
     "via": RefKind.VIA,
 }
+_EVERYTHING = Query(text="", node=EVERYTHING, now=_EPOCH)
 _ROW = 'position, "index", body, gone, occurred_at'
 
 
@@ -380,22 +381,37 @@ class Reader:
         return Histogram(buckets=buckets, split_by=split_by)
 
     def read_from(self, position: int, *, limit: int) -> list[StoredEvent]:
+        search = self._search(_EVERYTHING)
         rows = self._connection.execute(
-            f"SELECT {_ROW} FROM whodid_event WHERE position >= ? ORDER BY position LIMIT ?",
-            (position, limit),
+            f"SELECT {_ROW} FROM whodid_event "
+            f"WHERE position >= ? AND {search.where.sql} ORDER BY position LIMIT ?",
+            (position, *search.where.params, limit),
         )
-        return [_stored(row) for row in rows]
+        return [stored for stored in map(_stored, rows) if search.accepts(stored)]
 
     def stats(self) -> Stats:
-        events = self._one("SELECT coalesce(sum(size), 0) FROM whodid_log_state")
-        oldest = self._one("SELECT min(occurred_at) FROM whodid_event")
-        newest = self._one("SELECT max(occurred_at) FROM whodid_event")
-        size = self._one("PRAGMA page_count") * self._one("PRAGMA page_size")
+        search = self._search(_EVERYTHING)
+        oldest = next(self._matching(search, upwards=True, want=1), None)
+        newest = next(self._matching(search, want=1), None)
+        sees_all = self._access.tenants is None
         return Stats(
-            events=events,
-            size_bytes=size,
-            oldest=None if oldest is None else Instant.from_micros(oldest),
-            newest=None if newest is None else Instant.from_micros(newest),
+            events=self._size(),
+            size_bytes=self._one("PRAGMA page_count") * self._one("PRAGMA page_size")
+            if sees_all
+            else None,
+            oldest=oldest.occurred_at if oldest else None,
+            newest=newest.occurred_at if newest else None,
+        )
+
+    def _size(self) -> int:
+        if self._access.restriction is not None:
+            return self._count(self._search(_EVERYTHING), cap=None).count
+        trees = _in("tenant", list(self._tenants))
+        return int(
+            self._one(
+                f"SELECT coalesce(sum(size), 0) FROM whodid_log_state WHERE {trees.sql}",
+                trees.params,
+            )
         )
 
     def _one(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
