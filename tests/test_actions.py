@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from whodid import actions
 from whodid.actions import Fragment, sentence
-from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES, StoredEvent, from_mapping
+from whodid.event import (
+    CATEGORIES,
+    OPERATIONS,
+    OUTCOMES,
+    SEVERITIES,
+    Actor,
+    Event,
+    StoredEvent,
+    from_mapping,
+)
 from whodid.times import Instant
 
 BOB = {"type": "user", "id": "7", "name": "Bob"}
@@ -520,3 +529,15 @@ def test_a_known_action_has_a_sentence_whatever_its_values(
     )
 
     assert "".join(fragment.text for fragment in sentence(stored)).strip()
+
+
+@pytest.mark.parametrize("action", ["a.b", "x.y", "s3.rm", "iam.sg"])
+def test_what_is_no_verb_is_quoted_and_not_put_into_the_past(action: str) -> None:
+    stored = StoredEvent(
+        event=Event(action=action, actor=Actor(type="system"), outcome="success"),
+        received_at=Instant.now(),
+        index=0,
+        position=1,
+    )
+
+    assert "".join(part.text for part in sentence(stored)) == f"performed {action}"

@@ -284,9 +284,18 @@ def _verb_of(action: str) -> tuple[str, tuple[str, ...]]:
     return words[0], tuple(words[1:])
 
 
+def _is_verb(word: str) -> bool:
+    """Can an English past be made of it? `archive` yes, `x` and `sg` no: those are quoted."""
+    registry = _registry()
+    is_known = word in registry.operations or word in registry.irregular
+    return is_known or len(word) >= 3 and any(vowel in word for vowel in "aeiouy")
+
+
 def _own_words(event: Event) -> list[Fragment]:
     """`invoice.archive` → "archive invoice **42**"; `s3.list_objects` → "list objects in S3"."""
     verb, rest = _verb_of(event.action)
+    if not _is_verb(verb):
+        return [Fragment("perform "), Fragment(event.action, strong=True)]
     verb = _registry().spelled.get(verb, verb)
     if rest and rest[0] in _PARTICLES:
         verb, rest = f"{verb} {rest[0]}", rest[1:]
