@@ -68,11 +68,6 @@ class Field:
         """Can its values be compared with < and >?"""
         return self.kind in ("time", "number", "duration", "level")
 
-    @property
-    def has_ranges(self) -> bool:
-        """Can `a..b` be written?"""
-        return self.kind in ("time", "number", "duration")
-
 
 def _single(name: str, kind: Kind, values: tuple[str, ...] = ()) -> Field:
     return Field(name=name, kind=kind, values=values, single=True)

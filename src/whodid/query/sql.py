@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeAlias, assert_never
 
 from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES, StoredEvent
 from whodid.query.ast import And, Node, Not, Or, Term, Text
-from whodid.query.evaluate import matches
+from whodid.query.evaluate import compile_matcher
 from whodid.query.fields import find_field
 from whodid.query.words import words
 from whodid.times import Instant
@@ -191,7 +191,7 @@ def _somewhere(term: Term, dialect: Dialect) -> Where:
 
 
 def _value(term: Term, column: DictionaryColumn, dialect: Dialect) -> Where:
-    return dialect.value_in(column, lambda stored: matches(term, stored))
+    return dialect.value_in(column, compile_matcher(term))
 
 
 def _code(term: Term, dialect: Dialect) -> Where:
