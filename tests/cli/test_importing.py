@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -17,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.conftest import a_trail, write_lines
+from tests.cli.conftest import Run, a_trail, write_lines
+from tests.importers.samples import LINES, RECORDS
 from whodid.access import Access
-from whodid.cli.importing import Counts, Import, RejectFile, open_file, unpacked
-from whodid.errors import ConfigError, StoreUnavailableError
-from whodid.importers import READERS, DamagedError, Piece
+from whodid.cli.importing import Counts, Import, RejectFile, load_reader, open_file, unpacked
+from whodid.errors import ConfigError, InvalidError, StoreUnavailableError
+from whodid.importers import READERS, DamagedError, PassedOverError, Piece
 from whodid.stores.base import EventStore
 from whodid.stores.sqlite import SqliteStore
 from whodid.testing import a_query
@@ -40,10 +42,10 @@ class Kept:
 
 
 def imported(
-    store: EventStore, path: Path, *, form: str = "cloudtrail", **given: Any
+    store: EventStore, path: Path, *, form: str | None = "cloudtrail", **given: Any
 ) -> tuple[Counts, list[str]]:
     rejects = Kept()
-    run = Import(READERS[form], store, rejects=rejects, **given)
+    run = Import(READERS[form] if form else None, store, rejects=rejects, **given)
     with open_file(path) as file:
         run.add_file(file, name=path.name)
     return run.counts, rejects.reasons
@@ -295,6 +297,341 @@ def test_memory_is_flat_in_the_number_of_records(store: EventStore, folder: Path
         tracemalloc.stop()
 
     assert peak < 8_000_000
+
+
+# -- the format
+
+
+def a_file(folder: Path, form: str, *, packed: bool = False, name: str = "log") -> Path:
+    """A file of samples, of which every one becomes an event or is passed over."""
+    texts = LINES.get(form) or [json.dumps(record) for record in RECORDS[form]]
+    data = "".join(text + "\n" for text in texts).encode()
+    path = folder / name
+    path.write_bytes(gzip.compress(data) if packed else data)
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", sorted(READERS))
+def test_every_format_is_recognised_imported_and_imported_once(
+    store: EventStore, folder: Path, form: str, packed: bool
+) -> None:
+    path = a_file(folder, form, packed=packed)
+
+    counts, reasons = imported(store, path, form=None)
+    again, _ = imported(store, path, form=None)
+
+    assert reasons == []
+    assert counts.is_clean
+    assert counts.formats == {form: 1}
+    assert counts.stored + counts.passed_over == counts.read > 0
+    assert (again.stored, again.duplicates) == (0, counts.stored)
+
+
+def test_files_of_several_formats_are_recognised_each(run: Run, folder: Path) -> None:
+    for form in ("okta", "access-log", "github"):
+        a_file(folder, form, name=form)
+
+    result = run("import", "./okta", "access-log", "github")
+
+    assert result.exit_code == 0
+    assert "format: okta in 1 of the files, access-log in 1 of the files" in result.stdout
+    assert run("count", "app:okta").stdout == f"{len(RECORDS['okta'])}\n"
+
+
+def test_the_format_that_was_taken_is_told(run: Run, folder: Path) -> None:
+    a_file(folder, "auth-log", packed=True)
+
+    result = run("import", "log")
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith("format: auth-log\nread 7 records in")
+
+
+@pytest.mark.parametrize("arguments", [("--format", "okta", "log"), ("okta", "log")])
+def test_the_format_may_be_given_in_two_ways(
+    run: Run, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    a_file(folder, "okta")
+
+    result = run("import", *arguments)
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith("read 3 records")
+
+
+def test_stdin_is_recognised_too(store: EventStore, folder: Path) -> None:
+    path = a_file(folder, "okta", packed=True)
+    command = [sys.executable, "-W", "error", "-m", "whodid", "import", "-"]
+
+    done = subprocess.run(command, input=path.read_bytes(), capture_output=True, check=False)
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"format: okta\nread 3 records")
+
+
+def test_nothing_of_a_pipe_is_lost_in_looking_at_it(store: EventStore, folder: Path) -> None:
+    a_file(folder, "access-log")
+    command = f"{sys.executable} -W error -m whodid import <(cat log) <(cat log)"
+
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert "read 8 records" in done.stdout
+    assert "4 stored, 4 already there" in done.stdout
+
+
+def test_a_format_that_cannot_be_told_stores_nothing_of_any_file(run: Run, folder: Path) -> None:
+    a_file(folder, "okta")
+    (folder / "notes.txt").write_text("milk\nbread\n")
+
+    result = run("import", "log", "notes.txt")
+
+    assert result.exit_code == 2
+    assert "notes.txt: the format can't be told" in result.stderr
+    assert all(form in result.stderr for form in READERS)
+    assert run("count").stdout in ("", "0\n")
+
+
+def test_a_packed_file_that_is_cut_off_at_once_is_damaged(store: EventStore, folder: Path) -> None:
+    path = a_file(folder, "okta", packed=True)
+    path.write_bytes(path.read_bytes()[:15])
+
+    counts, _ = imported(store, path, form=None)
+
+    assert counts.read == 0
+    assert "cut off" in counts.damages[0]
+
+
+def test_an_empty_file_is_of_no_format_and_no_fault(store: EventStore, folder: Path) -> None:
+    (folder / "empty").touch()
+
+    counts, _ = imported(store, folder / "empty", form=None)
+
+    assert counts.is_clean
+    assert counts.formats == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--format", "syslog", "log"), "--format: expected auto, cloudtrail"),
+        (("--until", "soon", "log"), "--until: expected a day"),
+        (("--tz", "Mars/Olympus", "log"), "tz: expected the name of a zone"),
+        (("--format", "okta"), "FILE"),
+    ],
+)
+def test_options_that_cannot_be_read_say_what_was_expected(
+    run: Run, folder: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    a_file(folder, "okta")
+
+    result = run("import", *arguments)
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_log_without_years_ends_on_the_day_given(run: Run, folder: Path) -> None:
+    (folder / "auth.log").write_text(
+        "Dec 31 23:30:00 quay sshd[1]: Failed password for ana from 192.0.2.1 port 1 ssh2\n"
+        "Jan  1 00:30:00 quay sshd[1]: Failed password for ana from 192.0.2.1 port 1 ssh2\n"
+    )
+
+    result = run("import", "auth.log", "--until", "2015-04-20", "--tz", "Europe/Oslo")
+
+    assert result.exit_code == 0
+    shown = run("search", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["occurred_at"][:16] for line in shown] == [
+        "2014-12-31T23:30", "2014-12-31T22:30",
+    ]  # fmt: skip
+
+
+def test_the_same_log_with_another_year_is_a_contradiction(run: Run, folder: Path) -> None:
+    a_file(folder, "auth-log")
+    run("import", "log", "--until", "2015-04-20")
+
+    again = run("import", "log", "--until", "2016-04-20")
+
+    assert again.exit_code == 3
+    assert "0 stored, 1 already there, 6 rejected" in again.stdout  # one line has a year
+    assert "/occurred_at" in (folder / "whodid-rejected.jsonl").read_text()
+
+
+def test_equal_lines_are_as_many_events_and_twice_the_file_adds_none(
+    store: EventStore, folder: Path
+) -> None:
+    (folder / "log").write_text((LINES["access-log"][1] + "\n") * 3)
+
+    first, _ = imported(store, folder / "log", form=None)
+    again, _ = imported(store, folder / "log", form=None)
+
+    assert (first.stored, again.stored, again.duplicates) == (3, 0, 3)
+
+
+def test_a_log_that_has_grown_adds_what_is_new(store: EventStore, folder: Path) -> None:
+    line = LINES["access-log"][1] + "\n"
+    (folder / "log").write_text(line * 2)
+    imported(store, folder / "log", form=None)
+    (folder / "log").write_text(line * 3 + LINES["access-log"][0] + "\n")
+
+    counts, _ = imported(store, folder / "log", form=None)
+
+    assert (counts.stored, counts.duplicates) == (2, 2)
+
+
+def test_what_was_passed_over_is_counted_and_no_fault(run: Run, folder: Path) -> None:
+    a_file(folder, "kubernetes")
+
+    result = run("import", "log")
+
+    assert result.exit_code == 0
+    assert "2 stored, 0 already there, 0 rejected, 1 passed over" in result.stdout
+    assert not (folder / "whodid-rejected.jsonl").exists()
+
+
+def test_broken_lines_are_in_the_reject_file_as_text(run: Run, folder: Path) -> None:
+    (folder / "log").write_bytes(
+        LINES["access-log"][0].encode() + b"\nnot \xff a token=hunter2x line\n"
+    )
+
+    result = run("import", "access-log", "log")
+
+    (line,) = (folder / "whodid-rejected.jsonl").read_text().splitlines()
+    assert result.exit_code == 3
+    assert json.loads(line)["line"] == 2
+    assert json.loads(line)["reason"] == ("no line of an access log in combined or common format")
+    assert "hunter2x" not in line
+
+
+# -- importers of one's own
+
+
+def a_module(folder: Path, text: str, *, name: str) -> str:
+    (folder / f"{name}.py").write_text(text)
+    return name
+
+
+OWN = """
+def read_record(record):
+    if record.get("skip"):
+        return None
+    return {"action": "door.open", "actor": {"type": "user", "id": record["badge"]}}
+"""
+
+
+def test_a_function_of_ones_own_is_an_importer(run: Run, folder: Path) -> None:
+    name = a_module(folder, OWN, name="doors_a")
+    write_lines(folder / "log", [{"badge": "7"}, {"skip": True}, {"nobody": 1}, {"badge": 7}])
+
+    first = run("import", "--format", f"{name}:read_record", "log")
+    again = run("import", "--format", f"{name}:read_record", "log")
+
+    assert first.exit_code == 3
+    assert "1 stored, 0 already there, 2 rejected, 1 passed over" in first.stdout
+    assert "0 stored, 1 already there" in again.stdout
+    reasons = [
+        json.loads(line)["reason"]
+        for line in (folder / "whodid-rejected.jsonl").read_text().splitlines()
+    ]
+    assert reasons == ["line 5 of doors_a.py raised KeyError", "$.actor.id: expected str, got int"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        ("own_1", "return 7", "returned int; expected an event, its values or None"),
+        ("own_2", "raise ValueError(record['badge'])", "line 2 of .*py raised ValueError"),
+        ("own_3", "return read_record(record)", "raised RecursionError"),
+        (
+            "own_4",
+            "return {'action': 'audit.x', 'actor': {'type': 'system'}, 'more': record}",
+            "more",
+        ),
+    ],
+)
+def test_a_function_that_fails_rejects_the_record_without_its_values(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str, reason: str
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    a_module(folder, f"def read_record(record):\n    {body}\n", name=name)
+    reader = load_reader(f"{name}:read_record")
+
+    with pytest.raises(InvalidError, match=reason) as raised:
+        reader.read({"badge": "hunter2"})
+
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_function_that_returns_an_event_is_an_importer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    text = """
+from whodid.event import Actor, Event
+def read_record(record):
+    return Event(action="door.open", actor=Actor(type="system"))
+"""
+    reader = load_reader(a_module(folder, text, name="doors_b") + ":read_record")
+
+    one, two, other = (reader.read({"badge": badge}) for badge in (7, 7, 8))
+
+    assert one.id == two.id != other.id
+
+
+def test_none_of_a_function_passes_the_record_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    reader = load_reader(a_module(folder, OWN, name="doors_c") + ":read_record")
+
+    with pytest.raises(PassedOverError):
+        reader.read({"skip": 1})
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("nowhere_at_all:read", "no module nowhere_at_all; modules are looked for in the current"),
+        ("doors_d:missing", "doors_d has no function and no Reader missing"),
+        ("doors_d:NUMBER", "doors_d has no function and no Reader NUMBER"),
+        ("doors_d:", "expected MODULE:NAME"),
+        (":read", "expected MODULE:NAME"),
+        ("doors_e:read", "line 1 of doors_e.py raised SyntaxError"),
+        ("doors_f:read", "line 1 of doors_f.py raised ZeroDivisionError"),
+    ],
+)
+def test_an_importer_that_is_none_says_why(run: Run, folder: Path, form: str, words: str) -> None:
+    a_module(folder, "NUMBER = 7\n", name="doors_d")
+    a_module(folder, "def read(:\n", name="doors_e")
+    a_module(folder, "1 / 0\n", name="doors_f")
+    write_lines(folder / "log", [{}])
+
+    result = run("import", "--format", form, "log")
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_the_importers_of_the_howto_work_as_it_says(run: Run, folder: Path) -> None:
+    text = (ROOT / "docs" / "howto" / "import.md").read_text()
+    page = text[text.index("## An importer of your own") :]
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL):
+        (folder / name).write_text(code)
+    (folder / "badges.jsonl").write_text(
+        re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0]
+        + '{"type": "heartbeat"}\n{"type": 1}\n'
+    )
+    (folder / "gate.log").write_text("2026-03-15T07:58:11Z ana opened the gate\n")
+
+    commands = re.findall(r"```sh\nwhodid (import .*?)\n```", page, re.DOTALL)
+    results = [run(*command.split()) for command in commands]
+
+    assert [result.exit_code for result in results] == [3, 0]
+    assert "1 stored, 0 already there, 1 rejected, 1 passed over" in results[0].stdout
+    assert "type: expected swipe or heartbeat" in (folder / "whodid-rejected.jsonl").read_text()
+    assert run("count", "action:door.open", "outcome:denied", "app:doors").stdout == "1\n"
+    assert run("count", "action:gate.open", "actor:ana").stdout == "1\n"
 
 
 # -- the reject file

@@ -16,6 +16,7 @@ from whodid.importers.splitting import (
     Piece,
     RawRecord,
     split_json,
+    split_lines,
 )
 
 values = st.recursive(
@@ -218,3 +219,69 @@ def split_until_damaged(chunks: Iterable[bytes]) -> Iterable[Piece]:
         yield from split_json(chunks, max_record_bytes=10_000)
     except DamagedError:
         return
+
+
+# -- lines of text
+
+
+def numbered(data: bytes, **given: int) -> list[tuple[int, bytes, int]]:
+    return [
+        (piece.number, piece.raw, piece.occurrence)
+        for piece in split_lines([data], **given)
+        if isinstance(piece, RawRecord)
+    ]
+
+
+def test_lines_are_records_and_blank_ones_are_none() -> None:
+    assert numbered(b"\xef\xbb\xbf[a\n\n \r\n{b\r\n\xffc") == [
+        (1, b"[a", 1), (4, b"{b", 1), (5, b"\xffc", 1),
+    ]  # fmt: skip
+
+
+def test_equal_lines_are_numbered() -> None:
+    assert numbered(b"a\nb\na\na\nb\n") == [
+        (1, b"a", 1), (2, b"b", 1), (3, b"a", 2), (4, b"a", 3), (5, b"b", 2),
+    ]  # fmt: skip
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=20),
+    cuts=st.lists(st.integers(0, 40), max_size=5),
+)
+def test_numbers_do_not_hang_on_how_the_file_was_cut(lines: list[bytes], cuts: list[int]) -> None:
+    data = b"\n".join(lines)
+    edges = [0, *sorted(cuts), len(data)]
+    chunks = [data[start:end] for start, end in pairwise(edges)]
+
+    again = [
+        (piece.number, piece.raw, piece.occurrence)
+        for piece in split_lines(chunks)
+        if isinstance(piece, RawRecord)
+    ]
+
+    assert again == numbered(data)
+
+
+def test_equal_lines_far_apart_are_not_remembered() -> None:
+    found = numbered(b"a\nb\nc\na\na\n", max_equal_lines=2)
+
+    assert [occurrence for *_, occurrence in found] == [1, 1, 1, 1, 2]
+
+
+def test_a_line_too_long_is_passed_over() -> None:
+    pieces = list(split_lines([b"a\n", b"x" * 50, b"\nb\n"], max_record_bytes=20))
+
+    assert [type(piece) for piece in pieces] == [RawRecord, Oversized, RawRecord]
+
+
+def test_a_log_that_a_crash_left_nuls_in_is_text() -> None:
+    assert [raw for _, raw, _ in numbered(b"\0" * 5_000 + b"a\nb\n")] == [
+        b"\0" * 5_000 + b"a",
+        b"b",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n" + bytes(9), b"PK\x03\x04", bytes(range(32))])
+def test_what_is_no_text_is_damaged(data: bytes) -> None:
+    with pytest.raises(DamagedError, match=r"no text|zip"):
+        list(split_lines([data]))

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib
 import json
 import os
+import sys
+import traceback
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,12 +28,25 @@ from msgspec import structs
 from whodid import recorder
 from whodid.canonical import Encoded
 from whodid.errors import ConfigError, ConflictError, InvalidError, StoreUnavailableError
-from whodid.event import Event, Tenant
-from whodid.importers import DamagedError, Oversized, Piece, RawRecord, Reader, UnmappableError
-from whodid.importers.base import decode_record
+from whodid.event import Event, Tenant, checked, from_mapping
+from whodid.ids import derived_id
+from whodid.importers import (
+    READERS,
+    Context,
+    DamagedError,
+    Oversized,
+    PassedOverError,
+    Piece,
+    RawRecord,
+    Reader,
+    UnmappableError,
+    find_reader,
+)
+from whodid.importers.base import line_bytes, record_bytes
 from whodid.recorder import MAX_BATCH_EVENTS
 from whodid.redaction import redact_json, redact_text
 from whodid.stores.base import EventStore
+from whodid.times import Instant
 
 CHUNK_BYTES = 256 * 1024
 MAX_BATCH_BYTES = 5_000_000
@@ -46,6 +62,8 @@ class Counts:
         stored: Events that are new in the store.
         duplicates: Events that were there before, or twice in the files.
         rejected: Records that are no events of ours, or contradict one that is stored.
+        passed_over: Records that are none by their format's rules, such as an earlier stage.
+        formats: Files by the name of the format that they were read as.
         read_bytes: Of the files as they are on disk.
         damages: What was wrong with files as a whole, each with the file's name.
     """
@@ -54,6 +72,8 @@ class Counts:
     stored: int = 0
     duplicates: int = 0
     rejected: int = 0
+    passed_over: int = 0
+    formats: dict[str, int] = field(default_factory=dict)
     read_bytes: int = 0
     damages: list[str] = field(default_factory=list)
 
@@ -80,17 +100,20 @@ class Import:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Reader | None,
         store: EventStore,
         *,
         rejects: RejectSink,
         tenant: str | None = None,
+        context: Context | None = None,
         batch_events: int = MAX_BATCH_EVENTS,
         on_progress: Callable[[Counts], None] = lambda counts: None,
     ) -> None:
         """Prepare a run; nothing is read or written yet.
 
         Args:
+            reader: Of the records; None to recognise each file's format by its first records.
+            context: What lines of text don't say; until now and in UTC, when not given.
             tenant: Whose events these are, when the records don't say.
             batch_events: Events stored in one transaction, 1 to 1,000.
             on_progress: Called after each batch and each file.
@@ -100,6 +123,7 @@ class Import:
         self.counts = Counts()
         self._reader, self._store, self._rejects = reader, store, rejects
         self._tenant = Tenant(id=tenant) if tenant else None
+        self._context = context or Context(until=Instant.now())
         self._batch_events, self._on_progress = batch_events, on_progress
         self._batch: list[_Mapped] = []
         self._batch_bytes = 0
@@ -115,18 +139,30 @@ class Import:
             name: What messages and the reject file call it.
 
         Raises:
+            ConfigError: The format is to be recognised, and can't be.
             StoreUnavailableError: The store can't take more now; `counts` says how far it came.
         """
         self._source = name
         before = self.counts.read_bytes
         try:
-            for piece in self._reader.split(self._chunks(file, before)):
+            reader, chunks = self._recognised(self._chunks(file, before), name)
+            for piece in reader.split(chunks):
                 self.counts.read += 1
-                self._add(piece)
+                self._add(piece, reader)
         except DamagedError as error:
             self.counts.damages.append(f"{name}: {error}")
         self._flush()
         self._on_progress(self.counts)
+
+    def _recognised(self, chunks: Iterator[bytes], name: str) -> tuple[Reader, Iterable[bytes]]:
+        reader: Reader | None = self._reader
+        whole: Iterable[bytes] = chunks
+        if reader is None:
+            reader, whole = recognised(chunks, name=name, context=self._context)
+        if reader is None:
+            return READERS["jsonl"], whole  # which has no records, and perhaps a damage
+        self.counts.formats[reader.name] = self.counts.formats.get(reader.name, 0) + 1
+        return reader, whole
 
     def _chunks(self, file: BufferedReader, before: int) -> Iterator[bytes]:
         offset = 0
@@ -135,14 +171,17 @@ class Import:
             self.counts.read_bytes = before + _position(file, offset)
             yield chunk
 
-    def _add(self, piece: Piece) -> None:
+    def _add(self, piece: Piece, reader: Reader) -> None:
         if isinstance(piece, Oversized):
             size = piece.end - piece.start
             self._reject(piece, f"the record has {size:,} bytes, more than an import reads")
             return
         try:
-            event = self._reader.read(decode_record(piece.raw))
+            event = reader.read(reader.decode(piece, self._context))
             encoded = recorder.prepare(self._placed(event))
+        except PassedOverError:
+            self.counts.passed_over += 1
+            return
         except InvalidError as error:
             self._reject(piece, str(error))
             return
@@ -183,6 +222,128 @@ class Import:
     def _reject(self, piece: Piece, reason: str) -> None:
         self.counts.rejected += 1
         self._rejects.write(source=self._source, piece=piece, reason=reason)
+
+
+def recognised(
+    chunks: Iterable[bytes], *, name: str, context: Context
+) -> tuple[Reader | None, Iterator[bytes]]:
+    """The reader of a file by its first records, and the file again; see `find_reader`.
+
+    Raises:
+        ConfigError: It can't be told; with the file's name.
+    """
+    try:
+        return find_reader(chunks, list(READERS.values()), context=context)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def check_recognised(path: Path, *, context: Context) -> None:
+    """Return if the file's format can be told, or there is nothing in it.
+
+    Raises:
+        ConfigError: It can't be told, or the file can't be read.
+    """
+    with open_file(path) as file:
+        recognised(unpacked(file), name=str(path), context=context)
+
+
+# -- importers of one's own ----------------------------------------------------------------------
+
+
+def load_reader(name: str) -> Reader:
+    """The reader that `MODULE:NAME` means, from the current folder or what is installed.
+
+    It may be a `Reader`, or a function from a decoded JSON record to an event, the values of one,
+    or None for a record that is to be passed over. An event without an id gets one derived from
+    the record.
+
+    Raises:
+        ConfigError: There is no such module or name, or it is neither.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute.isidentifier():
+        raise ConfigError("format: expected MODULE:NAME, such as doors:read_record")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"format: no module {error.name}; modules are looked for in the current folder and "
+            "among what is installed"
+        ) from None
+    except Exception as error:
+        # It is somebody else's program that is run here: it may raise whatever it likes.
+        raise ConfigError(f"format: {module_name} can't be imported: {_raised(error)}") from error
+    found = getattr(module, attribute, None)
+    if isinstance(found, Reader):
+        return replace(
+            found,
+            read=_OwnReader(name, found.read).read,
+            decode=_guarded(found.decode),
+        )
+    if not callable(found):
+        raise ConfigError(f"format: {module_name} has no function and no Reader {attribute}")
+    return Reader(name=name, description=name, read=_OwnReader(name, found).read)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnReader:
+    """Somebody's function, held to what `ReadRecord` promises."""
+
+    name: str
+    function: Callable[[Mapping[str, Any]], Any]  # it may return anything
+
+    def read(self, record: Mapping[str, Any]) -> Event:
+        made = _guarded(self.function)(record)
+        if made is None:
+            raise PassedOverError("the importer passed it over")
+        if isinstance(made, Mapping):
+            event = from_mapping(made)
+        elif isinstance(made, Event):
+            event = checked(made)
+        else:
+            raise UnmappableError(
+                f"{self.name} returned {type(made).__name__}; expected an event, its values or None"
+            )
+        if event.id or event.idempotency_key:
+            return event
+        return structs.replace(event, id=derived_id(self.name, _written(record)))
+
+
+def _written(record: Mapping[str, Any]) -> bytes:
+    """What an id is derived from: the record, or a line and which of its equals it is."""
+    if "line" in record and "until" in record:
+        return line_bytes(record)
+    return record_bytes(record)
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except InvalidError:
+            raise
+        except Exception as error:
+            # It is somebody else's program, and a record that it fails on must not end the run.
+            # Told is where and what kind: the message may hold values of the record.
+            raise UnmappableError(_raised(error)) from error
+
+    return call
+
+
+def _raised(error: Exception) -> str:
+    """`line 12 of doors.py raised KeyError`."""
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno} of {Path(error.filename or '').name} raised {kind}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = frames[-1] if frames else None
+    return f"line {where.lineno} of {Path(where.filename).name} raised {kind}" if where else kind
+
+
+# -- files ---------------------------------------------------------------------------------------
 
 
 def unpacked(file: BufferedReader) -> Iterator[bytes]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from whodid.event import Event, from_mapping
+from whodid.event import ACTOR_TYPES, Event, from_mapping
 from whodid.ids import derived_id
 from whodid.importers.base import Reader, UnmappableError, record_bytes
+
+_KEYS = frozenset((*Event.__struct_fields__, "received_at", "index", "erased"))
 
 
 def read(record: Mapping[str, Any]) -> Event:
@@ -36,8 +38,20 @@ def read(record: Mapping[str, Any]) -> Event:
     return from_mapping(values)
 
 
+def recognises(record: Mapping[str, Any]) -> bool:
+    """Is this an event of ours? It has an action, an actor of some type, and no foreign key."""
+    actor = record.get("actor")
+    return (
+        isinstance(record.get("action"), str)
+        and isinstance(actor, dict)
+        and actor.get("type") in ACTOR_TYPES
+        and _KEYS.issuperset(record)
+    )
+
+
 JSONL = Reader(
     name="jsonl",
     description="whodid's own events, one JSON object per line",
     read=read,
+    recognises=recognises,
 )

@@ -1,6 +1,6 @@
-"""Files of JSON, cut into the bytes of their records as they stream by.
+"""Files of JSON or of lines, cut into the bytes of their records as they stream by.
 
-Three shapes are told apart by how a file begins: JSON lines; a list; and CloudTrail's
+Three shapes of JSON are told apart by how a file begins: JSON lines; a list; and CloudTrail's
 `{"Records": […]}`, of which several may follow one another (`zcat *.json.gz`). Objects that are
 printed over several lines, one after another, are read as well.
 
@@ -12,14 +12,17 @@ Not here: opening and unpacking files, what the records mean.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from whodid.errors import InvalidError
 
 MAX_RECORD_BYTES = 5_000_000
+MAX_EQUAL_LINES = 10_000
 _PEEK_BYTES = 4096
 
 
@@ -31,12 +34,14 @@ class RawRecord:
         number: One-based: the line in JSON lines, otherwise the how-manieth record of the file.
         start: Offset of its first byte in the unpacked file.
         end: Offset after its last byte.
+        occurrence: One-based: which of several equal lines of the file it is; 1 in JSON.
     """
 
     number: int
     start: int
     end: int
     raw: bytes
+    occurrence: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,34 @@ def split_json(
             at once, when this is no JSON.
     """
     return _Splitter(chunks, max_record_bytes).records()
+
+
+def split_lines(
+    chunks: Iterable[bytes],
+    *,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+    max_equal_lines: int = MAX_EQUAL_LINES,
+) -> Iterator[Piece]:
+    """The lines of a file of text, in order, blank ones left out.
+
+    Equal lines are numbered: in a log whose clock shows seconds, the same line twice is the same
+    thing twice. The numbers are the same at every run over the same file. Lines are compared with
+    the `max_equal_lines` different ones before them, so that memory stays flat.
+
+    Raises:
+        DamagedError: At once, when this is no text.
+    """
+    seen: OrderedDict[bytes, int] = OrderedDict()
+    for piece in _Splitter(chunks, max_record_bytes).lines():
+        if isinstance(piece, Oversized):
+            yield piece
+            continue
+        digest = hashlib.sha256(piece.raw).digest()[:16]
+        occurrence = seen.pop(digest, 0) + 1
+        seen[digest] = occurrence
+        if len(seen) > max_equal_lines:
+            seen.popitem(last=False)
+        yield piece if occurrence == 1 else replace(piece, occurrence=occurrence)
 
 
 _BOM = b"\xef\xbb\xbf"
@@ -137,12 +170,24 @@ class _Splitter:
             else:
                 yield self._piece()
 
+    def lines(self) -> Iterator[Piece]:
+        """The lines of a file of text."""
+        self._peek()
+        self._position = len(_BOM) if self._window.startswith(_BOM) else 0
+        self._check_packing()
+        # A few binary bytes are single lines' fault. NULs are what a crash leaves at the end of a
+        # log, and so at the beginning of what is written after it.
+        begin = self._window[self._position : self._position + _PEEK_BYTES].lstrip(b"\0")
+        if 10 * len(_BINARY.findall(begin)) > len(begin):
+            raise DamagedError("this is no text; expected lines of text", offset=self._here)
+        yield from self._lines()
+
     def _is_lines(self) -> bool:
         window, position = self._window, self._position
         is_list = window.startswith(b"[", position) or _RECORDS.match(window, position)
         return not is_list and not _BRACE_ALONE.match(window, position)
 
-    def _check_text(self) -> None:
+    def _check_packing(self) -> None:
         """Refuse what is no text at all, before it makes a million rejected lines.
 
         Raises:
@@ -151,6 +196,9 @@ class _Splitter:
         for magic, kind in _MAGIC.items():
             if self._window.startswith(magic):
                 raise DamagedError(f"this is {kind}; unpack or convert it first", offset=0)
+
+    def _check_text(self) -> None:
+        self._check_packing()
         begin = self._window[self._position : self._position + _PEEK_BYTES]
         if begin[:1] not in (b"{", b"[") and _BINARY.search(begin):
             raise DamagedError(
