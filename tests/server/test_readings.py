@@ -166,6 +166,16 @@ def test_opening_a_page_is_a_reading_like_the_api(client: TestClient, store: Sql
     assert [target.id for target in found[2].targets] == [receipt["id"]]
 
 
+def test_completing_a_search_is_one_view_however_many_keys_are_struck(
+    client: TestClient, store: SqliteStore
+) -> None:
+    for typed in ("o", "ou", "outcome:", "outcome:d", "actor:ana outcome:d"):
+        answer = client.get("/complete", params={"q": "app:billing", "typed": typed})
+        assert answer.status_code == 200
+
+    assert [reading.event.action for reading in readings_in(store)] == ["audit.log.view"]
+
+
 def test_the_first_answer_waits_until_the_reading_is_durable(
     client: TestClient, store: SqliteStore
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -64,6 +64,25 @@ def keep(store: SqliteStore) -> Keep:
 @pytest.fixture
 def viewer(store: SqliteStore) -> Viewer:
     return Viewer(store)
+
+
+@pytest.fixture
+def counting(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the store's reading methods in the order they are called from now on."""
+    calls: list[str] = []
+
+    def counted(name: str) -> None:
+        method = getattr(store, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return method(*args, **kwargs)
+
+        monkeypatch.setattr(store, name, call)
+
+    for name in ("find", "page", "scan", "count", "facets", "histogram", "read_from"):
+        counted(name)
+    return calls
 
 
 @pytest.fixture

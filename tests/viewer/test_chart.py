@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 
 from tests.viewer.html import query_of
+from whodid.event import OUTCOMES, SEVERITIES
 from whodid.query.buckets import bucket_edges
-from whodid.stores.base import Bucket, Histogram
+from whodid.stores.base import Bucket, Histogram, SplitBy
 from whodid.testing import NOON
 from whodid.times import Instant
 from whodid.viewer.address import Address
-from whodid.viewer.chart import FLOOR, TOP, Chart, draw
+from whodid.viewer.chart import FLOOR, LAYERS, TOP, Chart, draw
 from whodid.viewer.moments import Moments, find_zone
 
 ADDRESS = Address(prefix="", params={"q": "alice"})
@@ -24,6 +25,7 @@ def chart(
     start: Instant = NOON,
     length: timedelta = timedelta(hours=1),
     zone: str = "UTC",
+    split_by: SplitBy = "outcome",
 ) -> Chart | None:
     found = find_zone(zone)
     assert found
@@ -36,7 +38,7 @@ def chart(
         for index, count in enumerate(counts)
     ]
     return draw(
-        Histogram(buckets=buckets, split_by="outcome"),
+        Histogram(buckets=buckets, split_by=split_by),
         address=ADDRESS,
         moments=Moments(now=NOON, zone=found, name=zone),
     )
@@ -54,6 +56,23 @@ def test_the_quiet_lie_below_the_denied_and_these_below_the_failed() -> None:
     assert [part.css for part in slices] == ["", "d", "f"]
     assert sum(part.height for part in slices) == pytest.approx(FLOOR - TOP, abs=0.2)
     assert slices[0].y > slices[1].y > slices[2].y
+
+
+def test_split_by_severity_the_graver_lie_above() -> None:
+    drawn = chart({"info": 6, "medium": 2, "high": 1, "critical": 1}, split_by="severity")
+
+    assert drawn
+    assert [part.css for part in drawn.bars[0].slices] == ["", "m", "d", "f"]
+    assert drawn.bars[0].tip_counts == "10 events, 2 medium, 1 high, 1 critical"
+
+
+def test_every_value_has_its_layer() -> None:
+    drawn_values = {
+        name: sorted(value for layer in layers for value in layer.values)
+        for name, layers in LAYERS.items()
+    }
+
+    assert drawn_values == {"outcome": sorted(OUTCOMES), "severity": sorted(SEVERITIES)}
 
 
 def test_one_failure_among_thousands_is_seen() -> None:

@@ -13,13 +13,12 @@ from msgspec import UNSET
 
 from tests.strategies import stored_events
 from tests.viewer.conftest import Keep, View
-from tests.viewer.html import Element, query_of
+from tests.viewer.html import Element, query_of, url_of
 from whodid.event import Event, StoredEvent, from_mapping, write_hook
 from whodid.testing import EVERYTHING, NOON, an_event, minutes, prepared
 from whodid.times import Instant
 from whodid.viewer import drawer
 from whodid.viewer.address import Address
-from whodid.viewer.drawer import compare
 from whodid.viewer.moments import Moments, find_zone
 from whodid.viewer.text import plain
 
@@ -172,9 +171,9 @@ def paths(value: Any, path: str = "$") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def open_event(view: View, event_id: str) -> Element:
+def open_event(view: View, event_id: str, **query: str) -> Element:
     """The drawer, without the JSON that shows everything anyway."""
-    shown = view(f"/events/{event_id}").one("section", id="event")
+    shown = view(url_of(f"/events/{event_id}", query)).one("section", id="event")
     for element in shown:
         element.children = [
             child
@@ -295,28 +294,78 @@ def test_impersonation_says_as_and_draws_a_second_ring(keep: Keep, view: View) -
     assert page.one("tr", aria_current="true").all("span", class_="as")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "pieces"),
-    [
-        (
-            "Mail all to Ana",
-            "Mail none to Ana",
-            [("Mail ", "same"), ("all", "old"), ("none", "new"), (" to Ana", "same")],
-        ),
-        ("cat", "dog", [("cat", "old"), ("dog", "new")]),
-        ("ops_lead", "admin", [("ops_lead", "old"), ("admin", "new")]),
-        (["a"], ["a", "b"], [("a", "same"), ("b", "new")]),
-        (500, UNSET, [("500", "old")]),
-        (UNSET, None, [("null", "new")]),
-        ("", "x", [("empty", "old"), ("x", "new")]),
-        (True, False, [("true", "old"), ("false", "new")]),
-        ({"a": 1}, {"a": 2}, [('{"a":1}', "old"), ('{"a":2}', "new")]),
-        ([], ["a"], [("[]", "old"), ('["a"]', "new")]),
-        ("x " * 1_000, "y " * 1_000, [("x " * 1_000, "old"), ("y " * 1_000, "new")]),
-    ],
-)  # fmt: skip
-def test_a_change_is_told_by_word(old: Any, new: Any, pieces: list[tuple[str, str]]) -> None:
-    assert [(piece.text, piece.kind) for piece in compare(old, new)] == pieces
+def changed(keep: Keep, view: View, *changes: dict[str, Any], **query: str) -> Element:
+    """The table of changes of an event."""
+    [event_id] = keep(an_event(changes=list(changes), occurred_at=str(NOON)))
+    return open_event(view, event_id, **query).one("table", class_="diff")
+
+
+def test_a_change_is_told_by_word(keep: Keep, view: View) -> None:
+    table = changed(
+        keep, view, {"path": "a", "old": "Mail all of us today", "new": "Mail none of us today"}
+    )
+
+    assert [element.text for element in table.all("del")] == ["all"]
+    assert [element.text for element in table.all("ins")] == ["none"]
+    assert table.one("td").text == "Mail all none of us today"
+
+
+def test_what_was_added_or_removed_says_so(keep: Keep, view: View) -> None:
+    table = changed(
+        keep, view, {"path": "a", "op": "add", "new": 1}, {"path": "b", "op": "remove", "old": 2}
+    )
+
+    assert [cell.text for cell in table.all("td")] == ["1 added", "2 removed"]
+
+
+def test_of_an_object_only_the_members_that_differ_are_told(keep: Keep, view: View) -> None:
+    table = changed(
+        keep,
+        view,
+        {"path": "limits", "old": {"a": {"x": 1, "y": 2}}, "new": {"a": {"x": 1, "y": 3}, "b": 4}},
+    )
+
+    assert [[code.text for code in head.all("code")] for head in table.all("th")] == [
+        ["limits", "a.y"],
+        ["limits", "b"],
+    ]
+    assert [cell.text for cell in table.all("td")] == ["2 3", "4 added"]
+
+
+def test_changes_stand_side_by_side_when_asked_for(keep: Keep, view: View) -> None:
+    one = {"path": "a", "old": "keep the old word", "new": "keep the new word"}
+    table = changed(keep, view, one, diff="side")
+    heads = [head.text for head in table.one("thead").all("th")]
+    before, after = table.one("tbody").all("td")
+
+    assert heads == ["Field", "Before", "After"]
+    assert (before.text, after.text) == ("keep the old word", "keep the new word")
+    assert not before.all("ins")
+    assert not after.all("del")
+
+
+def test_both_views_of_changes_lead_to_each_other(keep: Keep, view: View) -> None:
+    [event_id] = keep(
+        an_event(changes=[{"path": "a", "old": 1, "new": 2}], occurred_at=str(minutes(-1)))
+    )
+    side = view(view(f"/events/{event_id}", q="alice").link("Side by side"))
+    inline = side.link("Inline")
+
+    assert query_of(inline) == {"q": "alice"}
+    assert inline.endswith("#changes")
+    assert query_of(side.link("Close").partition("#")[0]) == {"q": "alice", "diff": "side"}
+
+
+def test_a_value_that_is_too_long_to_compare_is_shown_whole_and_said_to_be(
+    keep: Keep, view: View
+) -> None:
+    old, new = (" ".join(f"{word}{n}" for n in range(3_000)) for word in ("old", "new"))
+    cell = changed(keep, view, {"path": "a", "old": old, "new": new}).one("td")
+
+    assert "shown whole" in cell.text
+    assert cell.one("del").text == old
+    assert cell.one("ins").text == new
+    assert cell.one("div", class_="tall").attributes["tabindex"] == "0"
 
 
 def test_masked_values_are_hatched_and_said_to_be_masked(keep: Keep, view: View) -> None:

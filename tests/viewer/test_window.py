@@ -11,7 +11,14 @@ from whodid.query.parse import parse
 from whodid.testing import NOON
 from whodid.times import Instant
 from whodid.viewer.moments import Moments, find_zone
-from whodid.viewer.window import Window, read_window, smallest_range_holding, zoomed_out
+from whodid.viewer.window import (
+    Window,
+    next_wider,
+    read_window,
+    shifted,
+    smallest_range_holding,
+    zoomed_out,
+)
 
 
 def window(q: str = "", *, zone: str = "UTC", **params: str) -> Window:
@@ -91,3 +98,41 @@ def test_zooming_out_stays_within_time() -> None:
 
     assert start == first
     assert end > NOON
+
+
+def test_a_window_is_shifted_by_its_own_length() -> None:
+    end = Instant.of(NOON + timedelta(hours=2))
+
+    assert shifted(NOON, end, by=-1, zone=UTC) == (NOON - timedelta(hours=2), NOON)
+    assert shifted(NOON, end, by=1, zone=UTC) == (end, NOON + timedelta(hours=4))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "before", "after"),
+    [
+        # In Oslo 2026-03-29 has 23 hours and 2026-10-25 has 25.
+        ("03-29T22:00", "03-30T22:00", "03-28T23:00", "03-31T22:00"),
+        ("10-25T23:00", "10-26T23:00", "10-24T22:00", "10-27T23:00"),
+    ],
+)
+def test_whole_days_stay_whole_days_when_clocks_change(
+    start: str, end: str, before: str, after: str
+) -> None:
+    zone = find_zone("Europe/Oslo")
+    first, last = (Instant.parse(f"2026-{text}:00Z") for text in (start, end))
+    assert zone
+
+    earlier = shifted(first, last, by=-1, zone=zone)
+    later = shifted(first, last, by=1, zone=zone)
+    assert earlier == (Instant.parse(f"2026-{before}:00Z"), first)
+    assert later == (last, Instant.parse(f"2026-{after}:00Z"))
+
+
+def test_a_window_is_not_shifted_out_of_time() -> None:
+    first = Instant.of(Instant.min.replace(tzinfo=UTC))
+
+    assert shifted(first, NOON, by=-1, zone=UTC) is None
+
+
+def test_after_the_widest_range_comes_all() -> None:
+    assert [next_wider(name) for name in ("7d", "1y", "all")] == ["30d", "all", "all"]

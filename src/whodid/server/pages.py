@@ -18,6 +18,7 @@ from whodid.server.readings import Readings
 from whodid.server.threads import Threads
 from whodid.times import Instant
 
+COMPLETE = "/complete"
 _UNREAD = (STATIC, "/favicon.ico")  # these show nothing of the log
 _EVENT = re.compile(
     r"/events/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.json)?", re.ASCII
@@ -38,7 +39,9 @@ class NotedPages:
 
     def _note(self, scope: Scope, path: str) -> None:
         caller, now = caller_of(scope), Instant.now()
-        query = _first_query(scope["query_string"])
+        # What is offered while somebody types says what the log holds, not what they search for:
+        # all of it is one look at the log, however many keys were struck.
+        query = "" if path == COMPLETE else _first_query(scope["query_string"])
         event = _EVENT.fullmatch(path)
         if event:
             self._readings.note(caller, event_id=event[1], now=now)

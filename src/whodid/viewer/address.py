@@ -8,10 +8,11 @@ from typing import Self
 from urllib.parse import quote, urlencode
 
 from whodid.event import StoredEvent
+from whodid.stores.base import SplitBy
 from whodid.times import Instant
 from whodid.viewer.http import Request
 
-SEARCH_PARAMETERS = ("q", "range", "from", "to", "tz", "readings", "cursor")
+SEARCH_PARAMETERS = ("q", "range", "from", "to", "tz", "readings", "split", "diff", "cursor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,16 @@ class Address:
     def zone(self) -> str | None:
         return self.params.get("tz")
 
+    @property
+    def split(self) -> SplitBy:
+        """What the bars of the chart are made of."""
+        return "severity" if self.params.get("split") == "severity" else "outcome"
+
+    @property
+    def is_side_by_side(self) -> bool:
+        """Do changes stand in two columns?"""
+        return self.params.get("diff") == "side"
+
     def changed(self, **changes: str | None) -> Address:
         """This address with parameters set, or left out when None; always the first page.
 
@@ -73,6 +84,10 @@ class Address:
             to=brief_time(end) if end else None,
         )
 
+    def splitting(self, by: SplitBy) -> Address:
+        """The same with the chart's bars split by something else."""
+        return self.changed(split=None if by == "outcome" else by)
+
     @property
     def window(self) -> str:
         """What ties a page cursor to its window, beside the search."""
@@ -87,6 +102,15 @@ class Address:
     @property
     def list_json(self) -> str:
         return self._url("/events.json")
+
+    def values(self, field: str) -> str:
+        """URL of all values of a field."""
+        return self.changed()._url("/values", {"field": field})
+
+    @property
+    def complete(self) -> str:
+        """URL that answers what may be typed next."""
+        return self.changed()._url("/complete")
 
     def event(self, stored: StoredEvent) -> str:
         """URL of an event's page with this list beside it."""

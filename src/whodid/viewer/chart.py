@@ -1,4 +1,4 @@
-"""The histogram: events over time, stacked by outcome, drawn as SVG.
+"""The histogram: events over time, stacked by outcome or severity, drawn as SVG.
 
 Widths are percentages and heights pixels of the drawing, so that it fits any width without a
 script and without distorting its text.
@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 
 from whodid.query.buckets import bucket_name
 from whodid.query.fields import first_instant
-from whodid.stores.base import Bucket, Histogram
+from whodid.stores.base import Bucket, Histogram, SplitBy
 from whodid.times import Instant
-from whodid.viewer.address import Address
+from whodid.viewer.address import Address, brief_time
 from whodid.viewer.moments import Moments
 from whodid.viewer.text import plural
 
@@ -24,12 +24,35 @@ _THINNEST = 1.0  # a single failure among thousands must still be seen
 _GAP = 0.2  # of a bar's width
 _MAX_TICKS = 8
 
-_LAYERS: Sequence[tuple[str, tuple[str, ...]]] = (
-    ("", ("success", "unknown")),
-    ("d", ("denied",)),
-    ("f", ("failure", "error")),
-)
-"""From the floor upwards: the layer's class in the stylesheet, and its outcomes."""
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Values that are drawn as one: their class in the stylesheet and their name in the key.
+
+    Attributes:
+        said: How their number is told at a bar, "" when it is not: the quiet need no word.
+    """
+
+    css: str
+    values: tuple[str, ...]
+    name: str
+    said: str = ""
+
+
+LAYERS: Mapping[SplitBy, Sequence[Layer]] = {
+    "outcome": (
+        Layer("", ("success", "unknown"), "Success"),
+        Layer("d", ("denied",), "Denied", "denied"),
+        Layer("f", ("failure", "error"), "Failure, error", "failed"),
+    ),
+    "severity": (
+        Layer("", ("debug", "info", "low"), "Low and below"),
+        Layer("m", ("medium",), "Medium", "medium"),
+        Layer("d", ("high",), "High", "high"),
+        Layer("f", ("critical",), "Critical", "critical"),
+    ),
+}
+"""From the floor upwards."""
 _TICK_STEPS: Sequence[tuple[str, int]] = (
     ("minute", 1), ("minute", 2), ("minute", 5), ("minute", 15), ("minute", 30), ("hour", 1),
     ("hour", 3), ("hour", 6), ("hour", 12), ("day", 1), ("day", 2), ("week", 1), ("week", 2),
@@ -48,7 +71,7 @@ _LENGTHS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """One outcome's part of a bar, in pixels from the top."""
+    """One layer's part of a bar, in pixels from the top."""
 
     css: str
     y: float
@@ -60,10 +83,12 @@ class Bar:
     """One bucket. `x` and `width` are percentages; the link zooms into it.
 
     Attributes:
+        place: Which bucket it is, counted from 0.
         name: What a screen reader says.
-        tip: What is shown while it is pointed at or focused.
+        tip_time: With `tip_counts`, what is shown while it is pointed at or focused.
     """
 
+    place: int
     x: float
     width: float
     slot_x: float
@@ -90,6 +115,9 @@ class Chart:
     Attributes:
         highest: What the upper line stands for.
         bar_name: How long one bar is.
+        edges: Where all buckets begin and the last one ends; a stretch of them can be chosen.
+        totals: Events of each bucket.
+        is_exact: False when the numbers are estimates.
     """
 
     bars: Sequence[Bar]
@@ -97,8 +125,10 @@ class Chart:
     highest: int
     bar_name: str
     name: str
-    start: Instant
-    end: Instant
+    edges: Sequence[str]
+    totals: Sequence[int]
+    layers: Sequence[Layer]
+    is_exact: bool = True
 
 
 def draw(histogram: Histogram, *, address: Address, moments: Moments) -> Chart | None:
@@ -110,7 +140,15 @@ def draw(histogram: Histogram, *, address: Address, moments: Moments) -> Chart |
     highest = _round_up(peak)
     step = 100 / len(buckets)
     bars = [
-        _bar(bucket, index * step, step, highest=highest, address=address, moments=moments)
+        _bar(
+            bucket,
+            index,
+            step,
+            highest=highest,
+            layers=LAYERS[histogram.split_by],
+            address=address,
+            moments=moments,
+        )
         for index, bucket in enumerate(buckets)
         if bucket.total
     ]
@@ -123,31 +161,35 @@ def draw(histogram: Histogram, *, address: Address, moments: Moments) -> Chart |
         bar_name=length,
         name=f"Events over time, one bar is {length}; busiest {_time(busiest, moments)} "
         f"with {plural(busiest.total, 'event')}",
-        start=buckets[0].start,
-        end=buckets[-1].end,
+        edges=[brief_time(edge) for edge in (buckets[0].start, *(it.end for it in buckets))],
+        totals=[bucket.total for bucket in buckets],
+        layers=LAYERS[histogram.split_by],
+        is_exact=histogram.exact,
     )
 
 
 def _bar(
     bucket: Bucket,
-    x: float,
+    place: int,
     step: float,
     *,
     highest: int,
+    layers: Sequence[Layer],
     address: Address,
     moments: Moments,
 ) -> Bar:
     slices: list[Slice] = []
-    y = FLOOR
-    for css, outcomes in _LAYERS:
-        count = sum(bucket.counts.get(outcome, 0) for outcome in outcomes)
+    y, x = FLOOR, place * step
+    for layer in layers:
+        count = _in_layer(layer, bucket)
         if count:
             height = max(count / highest * (FLOOR - TOP), _THINNEST)
             y -= height
-            slices.append(Slice(css=css, y=round(y, 1), height=round(height, 1)))
-    counts = _counts(bucket.counts)
+            slices.append(Slice(css=layer.css, y=round(y, 1), height=round(height, 1)))
+    counts = _counts(bucket, layers)
     time = _time(bucket, moments)
     return Bar(
+        place=place,
         x=round(x + step * _GAP / 2, 3),
         width=round(step * (1 - _GAP), 3),
         slot_x=round(x, 3),
@@ -164,15 +206,17 @@ def _time(bucket: Bucket, moments: Moments) -> str:
     return moments.between(bucket.start, bucket.end)
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    total = sum(counts.values())
-    failed = counts.get("failure", 0) + counts.get("error", 0)
-    parts = [plural(total, "event")]
-    if denied := counts.get("denied", 0):
-        parts.append(f"{denied:,} denied")
-    if failed:
-        parts.append(f"{failed:,} failed")
-    return ", ".join(parts)
+def _in_layer(layer: Layer, bucket: Bucket) -> int:
+    return sum(bucket.counts.get(value, 0) for value in layer.values)
+
+
+def _counts(bucket: Bucket, layers: Sequence[Layer]) -> str:
+    told = [
+        f"{count:,} {layer.said}"
+        for layer in layers
+        if layer.said and (count := _in_layer(layer, bucket))
+    ]
+    return ", ".join([plural(bucket.total, "event"), *told])
 
 
 def _round_up(peak: int) -> int:

@@ -7,9 +7,8 @@ last, so that nothing of an event is left out.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from whodid.event import Change, Event, Principal, StoredEvent, Target
 from whodid.times import Instant
 from whodid.viewer.address import Address
 from whodid.viewer.countries import country_name
+from whodid.viewer.diffs import Line, compare, replaced
 from whodid.viewer.moments import Moments, span
 from whodid.viewer.people import KINDS, Person, actor_of, acts_as, name_of, portray
 from whodid.viewer.terms import spell
@@ -27,8 +27,6 @@ from whodid.viewer.text import joined, leaves, plain
 
 LATE_S = 5
 """Seconds between occurring and being received that are worth a flag."""
-MAX_COMPARED_WORDS = 400  # comparing is quadratic
-LEAST_LIKENESS = 0.4  # below this a word diff is harder to read than old beside new
 LONG_CHARACTERS = 600
 
 Style = Literal["", "code", "muted", "tag", "warn", "long"]
@@ -71,14 +69,6 @@ class Node:
     is_nobody: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Part of a change: text that stays, went or came."""
-
-    text: str
-    kind: Literal["same", "old", "new"]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """One field before and after.
@@ -92,9 +82,13 @@ class Changed:
     path: str
     label: str
     owner: str
-    pieces: tuple[Piece, ...]
+    lines: tuple[Line, ...]
     mark: str = ""
     note: str = ""
+
+    @property
+    def is_masked(self) -> bool:
+        return self.mark in ("masked", "hashed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,79 +381,16 @@ def _changed(change: Change, *, owner: str) -> Changed:
         path=change.path,
         label=change.label or "",
         owner=owner,
-        pieces=tuple(_told(change)) if has_values else (),
+        lines=tuple(_lines(change)) if has_values else (),
         mark=change.redacted or "",
         note=note,
     )
 
 
-def _told(change: Change) -> Iterator[Piece]:
+def _lines(change: Change) -> list[Line]:
     if change.redacted in ("masked", "hashed"):
-        return _replaced(change.old, change.new)  # words of a mask mean nothing
+        return [replaced(change.old, change.new)]  # words of a mask mean nothing
     return compare(change.old, change.new)
-
-
-def compare(old: Any, new: Any) -> Iterator[Piece]:  # Any: JSON of the sender, or UNSET
-    """Old and new as pieces: by word for texts, by item for lists, else as a whole."""
-    if isinstance(old, str) and isinstance(new, str):
-        before, after = re.findall(r"\s+|\w+|[^\w\s]", old), re.findall(r"\s+|\w+|[^\w\s]", new)
-        if len(before) + len(after) <= MAX_COMPARED_WORDS:
-            matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-            if matcher.ratio() >= LEAST_LIKENESS and _shares_a_word(matcher, before):
-                yield from _pieces(matcher, before, after, by="")
-                return
-    elif _is_flat(old) and _is_flat(new) and len(old) + len(new) <= MAX_COMPARED_WORDS:
-        before, after = [plain(item) for item in old], [plain(item) for item in new]
-        matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-        yield from _pieces(matcher, before, after, by=", ")
-        return
-    yield from _replaced(old, new)
-
-
-def _replaced(old: Any, new: Any) -> Iterator[Piece]:  # Any: JSON of the sender, or UNSET
-    if old is not UNSET:
-        yield Piece(_whole(old), "old")
-    if new is not UNSET:
-        yield Piece(_whole(new), "new")
-
-
-def _shares_a_word(matcher: difflib.SequenceMatcher[str], before: Sequence[str]) -> bool:
-    return any(
-        word.strip() and word[0].isalnum()
-        for block in matcher.get_matching_blocks()
-        for word in before[block.a : block.a + block.size]
-    )
-
-
-def _pieces(
-    matcher: difflib.SequenceMatcher[str],
-    before: Sequence[str],
-    after: Sequence[str],
-    *,
-    by: str,
-) -> Iterator[Piece]:
-    for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
-        if kind == "equal":
-            yield Piece(by.join(before[old_start:old_end]), "same")
-            continue
-        if old_end > old_start:
-            yield Piece(by.join(before[old_start:old_end]), "old")
-        if new_end > new_start:
-            yield Piece(by.join(after[new_start:new_end]), "new")
-
-
-def _is_flat(value: Any) -> bool:  # Any: JSON of the sender
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and not any(isinstance(item, dict | list) for item in value)
-    )
-
-
-def _whole(value: Any) -> str:  # Any: JSON of the sender
-    if value == "":
-        return "empty"
-    return plain(value)
 
 
 def _targets(event: Event, *, stored: StoredEvent, address: Address) -> Iterator[Fact]:

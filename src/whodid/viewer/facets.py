@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whodid.query.words import fold
 from whodid.stores.base import Facet, FacetField
@@ -28,7 +28,11 @@ TITLES: Mapping[FacetField, str] = {
 }
 """The fields that have filters, in their order on the page."""
 _QUALIFIERS: Mapping[FacetField, tuple[str, ...]] = {"actor": ("actor.id", "actor.type")}
-_SEVERITIES = ("critical", "high", "medium", "low", "info", "debug")
+CLOSED: Mapping[FacetField, Sequence[str]] = {
+    "outcome": tuple(OUTCOMES),
+    "severity": ("critical", "high", "medium", "low", "info", "debug"),
+}
+"""Fields that have these values and no others, in their order on the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,8 @@ class Filter:
         more: Options that are folded away.
         others: How many further values there are.
         clear_url: The search without terms about the field, None when there are none.
+        all_url: All its values, to search within; None when they are in sight already.
+        is_exact: False when the counts are estimates.
     """
 
     title: str
@@ -66,17 +72,13 @@ class Filter:
     more: Sequence[Option]
     others: int
     clear_url: str | None
+    all_url: str | None
+    is_exact: bool = True
 
 
 def qualifiers(field: FacetField) -> tuple[str, ...]:
     """The search fields that a filter's terms are written with."""
     return _QUALIFIERS.get(field, (field,))
-
-
-def chosen_fields(terms: Terms) -> list[FacetField]:
-    """Filters that the search uses: these are counted as if it did not, to offer alternatives."""
-    used = terms.fields()
-    return [field for field in TITLES if used & set(qualifiers(field))]
 
 
 def filters(
@@ -95,43 +97,59 @@ def filters(
 def _filter(
     facet: Facet, terms: Terms, address: Address, tenant_names: Mapping[str, str]
 ) -> Filter:
+    field = facet.field
+    shown = options(facet, terms=terms, address=address, tenant_names=tenant_names)
+    folded = [
+        index for index, option in enumerate(shown) if index >= _SHOWN_AT_ONCE and not option.state
+    ]
+    if field in CLOSED or len(folded) == 1:
+        folded = []
+    own = qualifiers(field)
+    is_used = bool(terms.fields() & set(own))
+    others = max(facet.distinct - len(facet.values), 0)
+    # What the search demands hides the other values: they are an address away, to choose from.
+    has_others = others or any(option.state == "included" for option in shown)
+    return Filter(
+        title=TITLES[field],
+        options=[option for index, option in enumerate(shown) if index not in folded],
+        more=[shown[index] for index in folded],
+        others=others,
+        clear_url=address.searching(terms.without_fields(*own)).list if is_used else None,
+        all_url=address.values(field) if has_others and field not in CLOSED else None,
+        is_exact=facet.exact,
+    )
+
+
+def options(
+    facet: Facet, *, terms: Terms, address: Address, tenant_names: Mapping[str, str]
+) -> list[Option]:
+    """The values of a facet to choose from, those of the search among them.
+
+    Of a closed list all values are there, so that others can be added to the one that is chosen.
+    """
     names = {
         **{(value.field, value.value): value.label for value in facet.values},
         **{("tenant", key): name for key, name in tenant_names.items()},
     }
-    counts = {(value.field, value.value): value.count for value in facet.values}
-    ordered = list(counts)
-    if facet.field == "severity":
-        ordered.sort(key=lambda pair: _SEVERITIES.index(pair[1]))
-    if facet.field == "outcome":
-        ordered.sort(key=lambda pair: list(OUTCOMES).index(pair[1]))
+    counts: dict[tuple[str, str], int | None] = {
+        (value.field, value.value): value.count for value in facet.values
+    }
     counted = {(field, fold(value)) for field, value in counts}
-    rare = [
-        (field, value)
-        for field, value in _named_in(terms, facet.field)
-        if (field, fold(value)) not in counted
+    for field, named in _named_in(terms, facet.field):
+        value = named.lower() if field in CLOSED else named
+        if (field, fold(value)) not in counted:
+            counts[field, value] = None  # too rare, or ruled out
+    ordered = list(counts)
+    if known := CLOSED.get(facet.field):
+        is_hiding = any(terms.state(*pair) == "included" for pair in counts)
+        if is_hiding:
+            for value in known:
+                counts.setdefault((facet.field, value), None)
+        ordered = sorted(counts, key=lambda pair: known.index(pair[1]))
+    return [
+        _option(facet.field, pair, names.get(pair, pair[1]), counts[pair], terms, address)
+        for pair in ordered
     ]
-    options = [
-        _option(facet.field, pair, names.get(pair, pair[1]), counts.get(pair), terms, address)
-        for pair in [*ordered, *rare]
-    ]
-    folded = [
-        index
-        for index, option in enumerate(options)
-        if index >= _SHOWN_AT_ONCE and not option.state
-    ]
-    if facet.field in ("outcome", "severity") or len(folded) == 1:
-        folded = []
-    used = terms.fields() & set(qualifiers(facet.field))
-    return Filter(
-        title=TITLES[facet.field],
-        options=[option for index, option in enumerate(options) if index not in folded],
-        more=[options[index] for index in folded],
-        others=max(facet.distinct - len(facet.values), 0),
-        clear_url=address.searching(terms.without_fields(*qualifiers(facet.field))).list
-        if used
-        else None,
-    )
 
 
 def _named_in(terms: Terms, field: FacetField) -> Iterator[tuple[str, str]]:
@@ -176,3 +194,20 @@ def _option(
         css=css,
         is_code=field == "ip",
     )
+
+
+def named(facet: Facet, names: Mapping[str, str]) -> Facet:
+    """The facet with its values called by their names."""
+    values = [replace(it, label=names.get(it.value, it.label)) for it in facet.values]
+    return replace(facet, values=values)
+
+
+def find_facet_field(name: str) -> FacetField | None:
+    """The field of this name, if it has a filter."""
+    return next((field for field in TITLES if field == name), None)
+
+
+def holds_words(text: str, wanted: str) -> bool:
+    """Does a text hold all of these words, or parts of words?"""
+    folded = fold(text)
+    return all(word in folded for word in fold(wanted).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from whodid.access import Access
@@ -15,9 +16,19 @@ from whodid.viewer.moments import Moments
 from whodid.viewer.search import READINGS
 from whodid.viewer.terms import Terms
 from whodid.viewer.text import number
-from whodid.viewer.window import ALL, DEFAULT_RANGE, RANGES, Window
+from whodid.viewer.window import (
+    ALL,
+    DEFAULT_RANGE,
+    RANGES,
+    Window,
+    next_wider,
+    shifted,
+    zoomed_out,
+)
 
 _MOST_TENANTS_IN_MENU = 50
+_ASK_AGAIN_AFTER = timedelta(seconds=10)
+"""A tenant without events of its own is not looked for on every page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class TenantNames:
         self._store = store
         self._given = dict(given)
         self._learned: dict[str, str] = {}
+        self._nameless: dict[str, Instant] = {}
 
     def all(self, *, access: Access, now: Instant) -> dict[str, str]:
         """Id → name of the tenants that the caller may see, in the order of their ids."""
@@ -50,11 +62,15 @@ class TenantNames:
         return names
 
     def _learn(self, tenant: str, *, access: Access, now: Instant) -> str | None:
+        asked = self._nameless.get(tenant)
+        if asked and timedelta(0) <= now - asked < _ASK_AGAIN_AFTER:
+            return None
         if tenant not in self._learned:
             alone = replace(access, tenants=frozenset({tenant}))
             anything = Query(text="", node=Not(READINGS), now=now)
             newest = self._store.page(anything, access=alone, limit=1).events
             if not newest:
+                self._nameless[tenant] = now
                 return None
             told = newest[0].event.tenant
             self._learned[tenant] = (told.name or tenant) if told else tenant
@@ -105,6 +121,9 @@ def find_bar(
         "window_name": _window_name(window, moments),
         "window_from": _local_input(window.start if window else None, moments),
         "window_to": _local_input(window.end if window else None, moments),
+        "zones": _zones(address, moments),
+        "complete_url": address.complete,
+        "chips": (),
         "is_list": False,
         "is_event": False,
         "is_open": False,
@@ -113,6 +132,51 @@ def find_bar(
         "filter_count": 0,
         "readings_url": None,
     }
+
+
+def _zones(address: Address, moments: Moments) -> list[Link]:
+    """The zone that pages have by themselves, UTC, and the chosen one."""
+    names = dict.fromkeys((moments.home, "UTC", moments.name))
+    return [
+        Link(
+            name,
+            address.changed(tz=None if name == moments.home else name).list,
+            is_current=name == moments.name,
+        )
+        for name in names
+    ]
+
+
+def window_steps(address: Address, *, moments: Moments, window: Window) -> dict[str, str | None]:
+    """Where one window earlier, one later and a wider one are; None where there is none.
+
+    What the search itself says about time only the search can change.
+    """
+    steps: dict[str, str | None] = dict.fromkeys(("earlier_url", "later_url", "zoom_out_url"))
+    if window.is_searched or window.start is None:
+        return steps
+    start, end = window.start, window.end or moments.now
+    if start >= end:
+        return steps
+    if window.range:
+        steps["zoom_out_url"] = address.ranging(next_wider(window.range)).list
+    else:
+        steps["zoom_out_url"] = address.spanning(*zoomed_out(start, end)).list
+    start, end = _whole_second(start), _whole_second(end)
+    if start < end:
+        for name, by in (("earlier_url", -1), ("later_url", 1)):
+            stretch = shifted(start, end, by=by, zone=moments.zone)
+            if stretch and stretch[0] < moments.now:
+                # What reaches the present stays open, for what is about to come.
+                last = stretch[1] if stretch[1] < moments.now else None
+                steps[name] = address.spanning(stretch[0], last).list
+    if window.end is None:
+        steps["later_url"] = None
+    return steps
+
+
+def _whole_second(moment: Instant) -> Instant:
+    return Instant.of(moment.replace(microsecond=0))
 
 
 def filter_count(terms: Terms) -> int:
@@ -145,5 +209,5 @@ def counted_words(counted: Counted) -> tuple[str, str]:
     """The number alone, and with its noun: `6,284` and `6,284 events`."""
     text = number(counted.count)
     if not counted.exact:
-        text = f"more than {text}"
+        text = f"at least {text}"
     return text, f"{text} {'event' if counted.count == 1 and counted.exact else 'events'}"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from whodid.access import Access
 from whodid.event import StoredEvent
 from whodid.query.buckets import bucket_edges
-from whodid.stores.base import Counted, EventStore, Facet, Page
+from whodid.stores.base import Counted, EventStore, Facet, FacetField, Page
 from whodid.times import Instant
 from whodid.viewer.chart import Chart, draw
-from whodid.viewer.facets import FACET_LIMIT, TITLES, Filter, chosen_fields, filters, qualifiers
+from whodid.viewer.facets import FACET_LIMIT, TITLES, qualifiers
 from whodid.viewer.search import Search
 
 PAGE_SIZE = 50
 COUNT_CAP = 100_000
+VALUES_LIMIT = 200
+"""Values of one field that can be searched within."""
 _NEWER_SHOWN = 12  # rows above an event that is opened from elsewhere
 
 
@@ -26,7 +28,6 @@ class Listing:
 
     Attributes:
         is_first: Nothing newer was left out.
-        oldest_shown: The oldest moment of the chart.
     """
 
     events: Sequence[StoredEvent]
@@ -76,16 +77,22 @@ def read_listing(
     """
     page = store.page(search.query, access=access, limit=PAGE_SIZE, cursor=search.cursor)
     is_first = search.cursor is None
+    is_all = is_first and page.older is None
     if around and not _holds(page.events, around) and search.finds(around):
         page = _page_around(around, search=search, store=store, access=access)
-        is_first = page.newer is None
+        is_first, is_all = page.newer is None, page.newer is None and page.older is None
+    counted = (
+        Counted(count=len(page.events))
+        if is_all
+        else store.count(search.query, access=access, cap=COUNT_CAP)
+    )
     return Listing(
         events=page.events,
         older=page.older,
         newer=page.newer,
         arrived=page.arrived,
-        counted=store.count(search.query, access=access, cap=COUNT_CAP),
-        chart=_chart(search, store=store, access=access) if page.events else None,
+        counted=counted,
+        chart=_chart(search, page=page, is_all=is_all, store=store, access=access),
         is_first=is_first,
     )
 
@@ -112,39 +119,65 @@ def _page_around(middle: StoredEvent, *, search: Search, store: EventStore, acce
     )
 
 
-def _chart(search: Search, *, store: EventStore, access: Access) -> Chart | None:
+def _chart(
+    search: Search, *, page: Page, is_all: bool, store: EventStore, access: Access
+) -> Chart | None:
+    if not page.events:
+        return None
     start, end = search.window.start, search.window.end or search.moments.now
     if start is None:
-        oldest = store.page(
-            search.query, access=access, limit=1, cursor=search.at_the_beginning()
-        ).events
-        start = oldest[0].occurred_at if oldest else None
-    if start is None or start >= end:
+        # Of a longer list the oldest match is further down: the log's own beginning is cheaper.
+        oldest = page.events[-1].occurred_at if is_all else store.stats(access=access).oldest
+        start = oldest or page.events[-1].occurred_at
+    if start >= end:
         return None  # all of it lies ahead of the clock
     # A moment of its own for the very first event, so that no chart is without width.
     end = max(end, Instant.of(start + timedelta(seconds=1)))
     edges = bucket_edges(start, end, zone=search.moments.zone)
-    histogram = store.histogram(search.query, access=access, edges=edges)
+    histogram = store.histogram(
+        search.query, access=access, edges=edges, split_by=search.address.split
+    )
     return draw(histogram, address=search.address, moments=search.moments)
 
 
-def read_filters(
+def read_facets(
     search: Search, *, store: EventStore, access: Access, tenant_names: Mapping[str, str]
-) -> list[Filter]:
-    """The filters beside the list.
-
-    A field that the search already names is counted as if it did not: its other values must stay
-    in sight to be added.
-    """
-    terms = search.terms()
+) -> list[Facet]:
+    """What the filters beside the list count, all in one call."""
     fields = [field for field in TITLES if field != "tenant" or len(tenant_names) > 1]
-    used = [field for field in chosen_fields(terms) if field in fields]
-    free = [field for field in fields if field not in used]
-    facets: list[Facet] = store.facets(search.query, access=access, fields=free, limit=FACET_LIMIT)
-    for field in used:
-        query = search.windowed(terms.without_fields(*qualifiers(field)))
-        facets += store.facets(query, access=access, fields=[field], limit=FACET_LIMIT)
-    return filters(facets, terms=terms, address=search.address, tenant_names=tenant_names)
+    return store.facets(search.query, access=access, fields=fields, limit=FACET_LIMIT)
+
+
+def read_values(search: Search, field: FacetField, *, store: EventStore, access: Access) -> Facet:
+    """The values of one field, counted as if the search did not name it: to choose others."""
+    query = search.windowed(search.terms().without_fields(*qualifiers(field)))
+    [facet] = store.facets(query, access=access, fields=[field], limit=VALUES_LIMIT)
+    return facet
+
+
+def read_window_values(
+    search: Search,
+    field: FacetField,
+    *,
+    limit: int,
+    holding: str = "",
+    store: EventStore,
+    access: Access,
+) -> Facet:
+    """Values in the window of the page, of the tenants it shows; whatever else it searches for.
+
+    For completion: the box may hold a quite different search by now, so its terms count for
+    nothing here.
+
+    Args:
+        holding: A word; when there is one, of the events that hold it in this field.
+    """
+    tenants = search.terms().only_fields("tenant")
+    # The word alone as well: where no * stands, a name is found without its accents.
+    held = f"{tenants} {field}:*{holding}*,{holding}"
+    query = search.windowed(held if holding else tenants)
+    [facet] = store.facets(query, access=access, fields=[field], limit=limit)
+    return facet
 
 
 def read_neighbours(
@@ -185,17 +218,3 @@ def read_absence(search: Search, *, store: EventStore, access: Access) -> Absenc
         return Absence(has_events=True)
     matching = store.count(search.anytime, access=access, cap=COUNT_CAP)
     return Absence(has_events=True, newest=newest[0], matching=matching)
-
-
-def newest_index(
-    search: Search, *, events: Sequence[StoredEvent], tenant: str, store: EventStore, access: Access
-) -> int | None:
-    """The highest index of one tenant that this page knows of, None when nothing is sealed."""
-    alone = replace(access, tenants=frozenset({tenant}))
-    newest = store.page(search.everything, access=alone, limit=1).events
-    known = [
-        event.index
-        for event in [*newest, *events]
-        if event.index is not None and event.tenant_id == tenant
-    ]
-    return max(known, default=None)

@@ -40,11 +40,13 @@ class Moments:
 
     Attributes:
         name: The zone's name as asked for.
+        home: Name of the zone that pages have when none is asked for.
     """
 
     now: Instant
     zone: tzinfo
     name: str
+    home: str = "UTC"
 
     def local(self, moment: datetime) -> datetime:
         """The same moment in the zone; in UTC where the zone would leave the years 1 to 9999."""

@@ -22,13 +22,25 @@ from whodid.errors import (
     InvalidError,
     LedgerError,
     PermissionRefusedError,
+    QuerySyntaxError,
     UnavailableError,
 )
 from whodid.event import StoredEvent
-from whodid.stores.base import EventStore
+from whodid.stores.base import EventStore, Facet, FacetField
 from whodid.times import Instant
 from whodid.viewer import drawer, faults, render
 from whodid.viewer.assets import serve_asset
+from whodid.viewer.chart import LAYERS
+from whodid.viewer.chips import chips, names_of
+from whodid.viewer.completion import complete
+from whodid.viewer.facets import (
+    TITLES,
+    filters,
+    find_facet_field,
+    holds_words,
+    named,
+    options,
+)
 from whodid.viewer.frame import (
     Link,
     TenantNames,
@@ -37,27 +49,30 @@ from whodid.viewer.frame import (
     filter_count,
     find_bar,
     tenant_menu,
+    window_steps,
 )
 from whodid.viewer.http import Request, Response
 from whodid.viewer.listing import (
     Absence,
     Listing,
-    newest_index,
     read_absence,
-    read_filters,
+    read_facets,
     read_listing,
     read_neighbours,
+    read_values,
+    read_window_values,
 )
 from whodid.viewer.moments import Moments, find_zone
 from whodid.viewer.people import actor_of, second_name
 from whodid.viewer.rows import days, headline, row_of
-from whodid.viewer.search import READINGS, read_moments, read_search
+from whodid.viewer.search import read_moments, read_search
 from whodid.viewer.text import number, pretty_json
-from whodid.viewer.window import ALL, RANGES, smallest_range_holding, zoomed_out
+from whodid.viewer.window import ALL, RANGES, smallest_range_holding
 
 _EVENT_PATH = re.compile(
     r"/events/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.json)?"
 )
+MAX_FIND_LENGTH = 200
 _WINDOW_PARAMETERS = ("q", "range", "from", "to", "cursor")
 
 
@@ -127,6 +142,10 @@ class Viewer:
     def _page(self, request: Request, *, moments: Moments) -> Response:
         if request.path in ("/", ""):
             return _Visit(request, self._store, self._names, moments=moments).list()
+        if request.path == "/values":
+            return _Visit(request, self._store, self._names, moments=moments).values()
+        if request.path == "/complete":
+            return _completed(request, self._store, self._names, moments=moments)
         if request.path == "/events.json":
             return _Visit(request, self._store, self._names, moments=moments).list_json()
         if found := _EVENT_PATH.fullmatch(request.path):
@@ -159,15 +178,54 @@ class _Visit:
     def list(self) -> Response:
         search = self._search
         listing = read_listing(search, store=self._store, access=self._access)
-        filters = (
-            read_filters(search, store=self._store, access=self._access, tenant_names=self._tenants)
+        facets = (
+            read_facets(search, store=self._store, access=self._access, tenant_names=self._tenants)
             if listing.events
             else []
         )
         values = self._values(listing, current=None)
-        values["filters"] = filters
-        values["filter_url"] = "#filters" if filters else None
+        values["filters"] = filters(
+            facets, terms=self._terms, address=search.address, tenant_names=self._tenants
+        )
+        values["filter_url"] = "#filters" if values["filters"] else None
+        values["chips"] = chips(
+            self._terms, address=search.address, names=names_of(facets, self._tenants)
+        )
         return render.html("list.html", self._request, **values)
+
+    def values(self) -> Response:
+        """All values of one field, to search within."""
+        field = find_facet_field(self._request.query.get("field", ""))
+        if field is None:
+            return faults.message(self._request, "missing_page")
+        wanted = self._request.query.get("find", "").strip()[:MAX_FIND_LENGTH]
+        search, address = self._search, self._search.address
+        facet = read_values(search, field, store=self._store, access=self._access)
+        found = [
+            option
+            for option in options(
+                facet, terms=self._terms, address=address, tenant_names=self._tenants
+            )
+            if holds_words(option.label, wanted)
+        ]
+        frame: dict[str, Any] = find_bar(address, moments=search.moments, window=search.window)
+        frame |= tenant_menu(
+            self._terms, address=address, tenants=self._tenants, tenant=self._tenant
+        )
+        frame["is_event"] = True
+        if search.hides_readings:
+            frame["readings_url"] = address.changed(readings="1").values(field)
+        return render.html(
+            "values.html",
+            self._request,
+            **frame,
+            title=TITLES[field],
+            field=field,
+            find=wanted,
+            options=found,
+            facet=facet,
+            search=search,
+        )
 
     def list_json(self) -> Response:
         search = self._search
@@ -223,7 +281,7 @@ class _Visit:
             **(self._absence_values(absence) if absence else {}),
             "filters": [],
             "filter_count": filter_count(self._terms),
-            "readings_url": self._readings_url(),
+            "chips": chips(self._terms, address=address, names=names_of((), self._tenants)),
             "is_list": current is None,
             "is_event": current is not None,
             "is_open": current is not None,
@@ -231,48 +289,47 @@ class _Visit:
             "tenant_name": self._tenant_name,
             "count_number": count_number,
             "count_words": count_words,
-            "first_url": address.changed().list,
+            **self._urls(listing),
+            "seal": self._seal(listing),
+            "milliseconds": number(round((time.perf_counter() - self._started) * 1000)),
+        }
+
+    def _urls(self, listing: Listing) -> dict[str, Any]:
+        """Where one can go from here."""
+        search, address = self._search, self._search.address
+        return {
             "self_url": address.list,
+            "first_url": address.changed().list,
             "older_url": address.paged(listing.older) if listing.older else None,
             "newer_url": address.paged(listing.newer) if listing.newer else None,
             "json_url": address.list_json,
-            "zoom_out_url": self._zoom_out_url(listing),
-            "seal": self._seal(listing),
-            "milliseconds": number(round((time.perf_counter() - self._started) * 1000)),
+            "clear_url": address.searching("").list,
+            "readings_url": address.changed(readings="1").list if search.hides_readings else None,
+            "brush_url": address.spanning(None, None).list,
+            "splits": [
+                Link(name.capitalize(), address.splitting(name).list, name == address.split)
+                for name in LAYERS
+            ],
+            **window_steps(address, moments=search.moments, window=search.window),
         }
 
     def _tenant_name(self, stored: StoredEvent) -> str:
         return self._tenants.get(stored.tenant_id, stored.tenant_id)
 
     def _seal(self, listing: Listing) -> tuple[str, str] | None:
-        """Icon and words of the foot line."""
+        """Icon and words of the foot line, about the events on the page and no others."""
+        waiting = sum(event.index is None for event in listing.events)
+        if waiting:
+            return "wait", f"{number(waiting)} of these not sealed yet"
+        if not listing.events:
+            return None
+        is_newest = listing.is_first and self._search.window.end is None
+        if not is_newest or self._terms.fields() - {"tenant"} or self._terms.has_text:
+            return "seal", "All of these sealed"
         if self._tenant is None:
-            trees = len(self._tenants)
-            return ("seal", f"Sealed in {number(trees)} trees") if trees else None
-        index = newest_index(
-            self._search,
-            events=listing.events,
-            tenant=self._tenant,
-            store=self._store,
-            access=self._access,
-        )
-        return ("seal", f"Sealed to #{number(index)}") if index is not None else None
-
-    def _readings_url(self) -> str | None:
-        """Where the hidden events show, if there are any."""
-        search = self._search
-        if not search.hides_readings:
-            return None
-        hidden = replace(search.typed, node=READINGS)
-        if not self._store.page(hidden, access=self._access, limit=1).events:
-            return None
-        return search.address.changed(readings="1").list
-
-    def _zoom_out_url(self, listing: Listing) -> str | None:
-        window = self._search.window
-        if window.range or window.is_searched or not (window.start and window.end):
-            return None
-        return self._search.address.spanning(*zoomed_out(window.start, window.end)).list
+            return "seal", f"Sealed in {number(len(self._tenants))} trees"
+        newest = max(event.index or 0 for event in listing.events)
+        return "seal", f"Sealed to #{number(newest)}"
 
     def _absence_values(self, absence: Absence) -> dict[str, Any]:
         search, address = self._search, self._search.address
@@ -282,7 +339,6 @@ class _Visit:
             if name in RANGES
             else f"in {search.window.words}",
             "absence_words": counted_words(absence.matching)[1] if absence.matching else "",
-            "clear_url": address.searching("").list,
             "newest_url": address.ranging(ALL).list,
             "widen": None,
         }
@@ -312,6 +368,11 @@ class _Visit:
             "chain": drawer.chain(stored, address=fresh),
             "before": drawer.sections_before_changes(stored, moments=moments, address=fresh),
             "changes": drawer.changes(stored),
+            "is_side_by_side": address.is_side_by_side,
+            "other_diff_url": address.changed(
+                diff=None if address.is_side_by_side else "side"
+            ).event(stored)
+            + "#changes",
             "after": drawer.sections_after_changes(stored, moments=moments, address=fresh),
             "pivots": drawer.pivots(stored, address=fresh),
             "raw": pretty_json(canonical.api_form(stored)),
@@ -323,3 +384,35 @@ class _Visit:
             "event_json_url": address.event_json(stored),
             "filter_url": address.list + "#filters",
         }
+
+
+def _completed(
+    request: Request, store: EventStore, names: TenantNames, *, moments: Moments
+) -> Response:
+    """What may stand where the caret is, for the script of the search box."""
+    try:
+        search = read_search(request, store=store, moments=moments)
+    except QuerySyntaxError:  # the search of the page is what somebody is about to mend
+        blank = replace(request, query={**request.query, "q": ""})
+        search = read_search(blank, store=store, moments=moments)
+
+    def count(field: FacetField, limit: int, holding: str) -> Facet:
+        facet = read_window_values(
+            search, field, limit=limit, holding=holding, store=store, access=request.access
+        )
+        if field != "tenant":
+            return facet
+        return named(facet, names.all(access=request.access, now=moments.now))
+
+    completion = complete(
+        request.query.get("typed", ""),
+        caret=_caret(request.query.get("at", "")),
+        wants_operator=request.query.get("step") == "operator",
+        moments=moments,
+        count=count,
+    )
+    return render.html("complete.html", request, completion=completion, window=search.window)
+
+
+def _caret(text: str) -> int | None:
+    return int(text) if re.fullmatch("[0-9]{1,4}", text) else None

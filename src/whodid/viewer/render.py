@@ -14,7 +14,7 @@ from whodid.viewer.rows import OUTCOMES
 from whodid.viewer.text import brief, flat, number, shown, soft, visible
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS: Mapping[str, str] = {

@@ -113,16 +113,6 @@ class Search:
             direction=direction,
         )
 
-    def at_the_beginning(self) -> Cursor:
-        """A place below all results: the first one above it is the oldest."""
-        return Cursor(
-            now=self.moments.now,
-            newest=_NO_LIMIT,
-            occurred_at=-_NO_LIMIT,
-            position=-1,
-            direction="newer",
-        )
-
 
 def read_moments(request: Request, *, now: Instant, zone_name: str) -> Moments:
     """The zone that a page writes its times in.
@@ -137,7 +127,11 @@ def read_moments(request: Request, *, now: Instant, zone_name: str) -> Moments:
     zone = find_zone(name)
     if zone is None:
         raise InvalidError("tz: expected the name of a time zone such as UTC or Europe/Oslo")
-    return Moments(now=now, zone=zone, name="UTC" if name.upper() == "UTC" else name)
+    return Moments(now=now, zone=zone, name=_proper(name), home=_proper(zone_name))
+
+
+def _proper(zone_name: str) -> str:
+    return "UTC" if zone_name.upper() == "UTC" else zone_name
 
 
 def read_search(request: Request, *, store: EventStore, moments: Moments) -> Search:

@@ -77,11 +77,16 @@ class Terms:
         """The fields that some term at the top is about."""
         return {part.terms[0].field for part in self._parts if part.terms}
 
+    @property
+    def has_text(self) -> bool:
+        """Is something at the top no qualifier of one field?"""
+        return any(not part.terms for part in self._parts)
+
     def values(self, field: str) -> Iterator[str]:
         """Values of a field that terms at the top name, as they are read."""
         for part in self._parts:
             if part.terms and part.terms[0].field == field:
-                yield from (_unquoted(value) for value in part.values)
+                yield from (unquoted(value) for value in part.values)
 
     def including(self, field: str, value: str) -> str:
         """The search that also accepts this value: beside others of the field, else alone."""
@@ -99,6 +104,27 @@ class Terms:
         """The search without the terms about these fields."""
         return _join(
             part for part in self._parts if not part.terms or part.terms[0].field not in fields
+        )
+
+    def only_fields(self, *fields: str) -> str:
+        """The terms about these fields and no others."""
+        return _join(part for part in self._parts if part.terms and part.terms[0].field in fields)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def text(self, place: int) -> str:
+        """The term at a place, counted from 0, as it is written."""
+        return self._parts[place].text
+
+    def without_place(self, place: int) -> str:
+        """The search without the term at a place."""
+        return _join(part for at, part in enumerate(self._parts) if at != place)
+
+    def negated(self, place: int) -> str:
+        """The search that rules out what the term at a place demands, or the reverse."""
+        return " ".join(
+            _negated(part.text) if at == place else part.text for at, part in enumerate(self._parts)
         )
 
     def _term(self, field: str, value: str) -> Term:
@@ -140,6 +166,12 @@ class Terms:
                 yield part
             elif left:
                 yield _rebuilt(part, left)
+
+
+def _negated(text: str) -> str:
+    if text.startswith("NOT "):
+        return text[4:]
+    return text[1:] if text.startswith("-") else f"-{text}"
 
 
 def _same(one: Term, other: Term) -> bool:
@@ -222,7 +254,8 @@ def _values(text: str) -> Iterator[str]:
         yield found[1]
 
 
-def _unquoted(value: str) -> str:
+def unquoted(value: str) -> str:
+    """A value as it is meant, without the quotes around it."""
     if value.startswith('"') and value.endswith('"') and len(value) > 1:
         return re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
     return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -43,15 +44,12 @@ def visible(text: str) -> Markup:
         return escape(text)
     if text and unicodedata.combining(text[0]):
         text = "\u25cc" + text  # a combining mark would climb onto what stands before the value
-    pieces: list[Markup] = []
-    end = 0
-    for found in _MARKED.finditer(text):
-        pieces += (escape(text[end : found.start()]), _mark(found[0]))
-        end = found.end()
-    return Markup("").join([*pieces, escape(text[end:])])
+    # Escaping touches none of the characters that are marked, so one pass over all will do.
+    return Markup(_MARKED.sub(lambda found: _mark(found[0]), escape(text)))
 
 
-def _mark(hidden: str) -> Markup:
+@lru_cache(maxsize=1_024)  # a value may hold twenty thousand of them
+def _mark(hidden: str) -> str:
     name = unicodedata.name(hidden[0], "control character").lower()
     return Markup('<span class="ctl" title="{}">{}</span>').format(name, _code(hidden))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta, tzinfo
 
 from whodid.errors import InvalidError
 from whodid.query.ast import Node, time_window
-from whodid.query.fields import read_time
+from whodid.query.fields import first_instant, local_time, read_time
 from whodid.times import Instant
 from whodid.viewer.moments import DAY, HOUR, MINUTE, Moments
 
@@ -124,6 +124,30 @@ def smallest_range_holding(moment: Instant, *, now: Instant) -> str:
     """The shortest quick range that reaches back to a moment."""
     age = (now - moment).total_seconds()
     return next((name for name, (seconds, _) in RANGES.items() if 0 <= age < seconds), ALL)
+
+
+def shifted(
+    start: Instant, end: Instant, *, by: int, zone: tzinfo
+) -> tuple[Instant, Instant] | None:
+    """The window as long as this one, `by` lengths later; None beyond the years 1 to 9999.
+
+    Whole days of the zone stay whole days, also where the clocks change between them.
+    """
+    first, last = local_time(start, zone), local_time(end, zone)
+    try:
+        if first.time() == last.time() == time.min:
+            length = (last - first) * by
+            return first_instant(first + length, zone), first_instant(last + length, zone)
+        elapsed = (end - start) * by
+        return Instant.of(start + elapsed), Instant.of(end + elapsed)
+    except OverflowError:
+        return None
+
+
+def next_wider(name: str) -> str:
+    """The quick range after this one."""
+    names = [*RANGES, ALL]
+    return names[min(names.index(name) + 1, len(names) - 1)]
 
 
 def zoomed_out(start: Instant, end: Instant) -> tuple[Instant, Instant]:

@@ -36,20 +36,40 @@
     }
   }
 
-  // One stop for the Tab key in the chart; the arrow keys go from bar to bar.
-  function roveBars() {
-    const bars = all(".chart a");
-    bars.forEach((bar, index) => {
-      bar.tabIndex = index ? -1 : 0;
-      bar.addEventListener("keydown", (event) => {
-        const next = bars[index + ({ ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? NaN)];
-        if (!next) return;
-        event.preventDefault();
-        bar.tabIndex = -1;
-        next.tabIndex = 0;
-        next.focus();
-      });
+  // The zone of the browser is the one that only the browser knows.
+  function offerZones() {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    for (const link of zone ? all("[data-browser-zone]") : []) {
+      const url = new URL(link.href);
+      url.searchParams.set("tz", zone);
+      link.href = url;
+      link.lastElementChild.textContent = zone;
+      link.parentElement.hidden = false;
+    }
+    one("#zone")?.addEventListener("focus", () => {
+      const names = one("#zone-names");
+      if (!names.childElementCount)
+        names.append(...Intl.supportedValuesOf("timeZone").map((name) => new Option(name, name)));
     });
+  }
+
+  function openMenu(menu, first) {
+    for (const other of all("details.menu[open]")) other.open = other === menu;
+    menu.open = true;
+    first.focus();
+  }
+
+  function onClick(event) {
+    const { target } = event;
+    const chip = event.altKey && target.closest(".chips .chip");
+    if (chip) {
+      event.preventDefault();
+      location.assign(chip.querySelector(".turn").href);
+    } else if (target.closest(".list .zone")) {
+      event.preventDefault();
+      return openMenu(one("details.zones"), one("#zone"));
+    }
+    for (const menu of all("details.menu[open]")) if (!menu.contains(target)) menu.open = false;
   }
 
   function walkRows(step) {
@@ -64,7 +84,7 @@
     const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const menu = one("details.menu[open]");
-    const isTyping = target.matches?.("input");
+    const isTyping = target.matches?.("input:not([type=checkbox])");
     if (key === "Escape" && menu) {
       menu.open = false;
       menu.firstElementChild.focus();
@@ -75,6 +95,11 @@
       event.preventDefault();
       one("#q").focus();
       one("#q").select();
+    } else if (key === "?" && !isTyping) {
+      event.preventDefault();
+      const help = one("#help");
+      if (help.open) help.open = false;
+      else openMenu(help, help.lastElementChild);
     } else if ((key === "j" || key === "k") && !isTyping) {
       if (one("#event")) one(`[data-key=${key}]`)?.click();
       else walkRows(key === "j" ? 1 : -1);
@@ -90,11 +115,9 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     keepTheme();
-    roveBars();
+    offerZones();
     setInterval(refreshAgo, 60000);
     document.addEventListener("keydown", onKey);
-    document.addEventListener("click", ({ target }) => {
-      for (const menu of all("details.menu[open]")) if (!menu.contains(target)) menu.open = false;
-    });
+    document.addEventListener("click", onClick);
   });
 })();
