@@ -17,6 +17,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
@@ -655,10 +656,12 @@ def _instant(value: object) -> Instant:
 
 
 def _is_set(part: Struct) -> bool:
-    return any(
-        getattr(part, name) is not UNSET and getattr(part, name) != ()
-        for name in part.__struct_fields__
-    )
+    return bool(part != _empty(type(part)))
+
+
+@cache
+def _empty(kind: type[Struct]) -> Struct:
+    return kind()  # only parts whose keys may all be absent can be empty
 
 
 def _check_finite(part: Struct, *names: str) -> None:

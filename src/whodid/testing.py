@@ -14,7 +14,6 @@ Needs pytest.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import threading
 from collections import Counter
@@ -24,6 +23,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET, structs
 
 from whodid import ids
 from whodid.access import Access
@@ -35,7 +35,7 @@ from whodid.query.ast import Query
 from whodid.query.evaluate import matches
 from whodid.query.parse import parse
 from whodid.recorder import prepare
-from whodid.stores.base import EventStore, Page, Receipt
+from whodid.stores.base import Batch, Cursor, EventStore, Page, Receipt
 from whodid.times import Instant
 
 NOON = Instant.parse("2026-03-15T12:00:00Z")
@@ -154,7 +154,7 @@ class StoreContract:
         [first] = store.append(prepared(event), now=NOON)
         [again] = store.append(prepared(event), now=minutes(5))
 
-        assert again == dataclasses.replace(first, duplicate=True)
+        assert again == structs.replace(first, duplicate=True)
         assert store.stats(access=EVERYTHING).events == 1
 
     def test_a_double_inside_one_batch_is_stored_once(self, store: EventStore) -> None:
@@ -428,6 +428,26 @@ class StoreContract:
         assert [each.id for each in first + rest] == [each.id for each in receipts]
         assert [each.position for each in first + rest] == [1, 2, 3, 4]
 
+    def test_the_newest_position_is_that_of_the_last_event(self, store: EventStore) -> None:
+        before = store.newest_position()
+        store.append(prepared(an_event(tenant="acme"), an_event(tenant="beta")))
+
+        [*_, last] = store.read_from(0, access=EVERYTHING)
+
+        assert (before, store.newest_position()) == (0, last.position)
+
+    def test_a_cursor_that_was_sealed_is_read_again(self, make_store: MakeStore) -> None:
+        cursor = Cursor(now=NOON, newest=7, occurred_at=1, position=3, direction="newer")
+        store = make_store()
+        token = store.seal_cursor(cursor, text="a search")
+        store.close()
+
+        again = make_store()
+        opened = again.open_cursor(token, text="a search")
+        again.close()
+
+        assert opened == cursor
+
     def test_the_tree_is_the_one_of_the_entries(self, store: EventStore) -> None:
         _append_mix(store)
 
@@ -439,6 +459,73 @@ class StoreContract:
         for tree in report.trees:
             assert len(tree.log_id) == 16
             assert tree.root != root_of([leaf_hash(b"")])
+
+    def test_of_several_batches_each_is_all_or_nothing(self, store: EventStore) -> None:
+        event_id = ids.uuid7()
+        store.append(prepared(an_event(id=event_id)))
+        bad = prepared(an_event(tenant="new"), an_event(id=event_id, actor="mallory"))
+
+        first, conflict, last = store.append_each(
+            [
+                Batch(events=prepared(an_event())),
+                Batch(events=bad),
+                Batch(events=prepared(an_event())),
+            ]
+        )
+
+        assert isinstance(conflict, ConflictError)
+        assert conflict.index == 1
+        assert not isinstance(first, ConflictError)
+        assert not isinstance(last, ConflictError)
+        assert [receipt.index for receipt in [*first, *last]] == [1, 2]
+        assert store.tenants(access=EVERYTHING) == ["default"]
+
+    def test_of_several_batches_with_one_event_the_first_stores_it(self, store: EventStore) -> None:
+        event = an_event(id=ids.uuid7(), idempotency_key="k")
+        other = an_event(idempotency_key="k", action="invoice.delete")
+
+        first, again, conflict = store.append_each(
+            [Batch(events=prepared(each)) for each in (event, event, other)]
+        )
+
+        assert not isinstance(first, ConflictError)
+        assert again == [structs.replace(first[0], duplicate=True)]
+        assert isinstance(conflict, ConflictError)
+        assert store.stats(access=EVERYTHING).events == 1
+
+    def test_a_batch_under_one_key_is_stored_whole_or_conflicts(self, store: EventStore) -> None:
+        def keyed(count: int) -> Batch:
+            events = [an_event(idempotency_key=f"k#{number}") for number in range(count)]
+            return Batch(events=prepared(*events), key="k")
+
+        [first] = store.append_each([keyed(2)])
+        [same] = store.append_each([keyed(2)])
+        [longer] = store.append_each([keyed(3)])
+
+        assert not isinstance(first, ConflictError)
+        assert same == [structs.replace(receipt, duplicate=True) for receipt in first]
+        assert isinstance(longer, ConflictError)
+        assert store.stats(access=EVERYTHING).events == 2
+
+    def test_a_batch_under_a_key_may_hold_events_that_were_stored_without_it(
+        self, store: EventStore
+    ) -> None:
+        known = an_event(id=ids.uuid7(), idempotency_key="k#0")
+        own = an_event(idempotency_key="own")
+        store.append(prepared(structs.replace(known, idempotency_key=UNSET), own))
+        batch = Batch(events=prepared(known, own, an_event(idempotency_key="k#2")), key="k")
+
+        [first] = store.append_each([batch])
+        [again] = store.append_each([batch])
+
+        assert not isinstance(first, ConflictError)
+        assert [receipt.duplicate for receipt in first] == [True, True, False]
+        assert again == [structs.replace(receipt, duplicate=True) for receipt in first]
+
+    def test_no_batches_and_empty_ones_have_no_receipts(self, store: EventStore) -> None:
+        assert store.append_each([]) == []
+        assert store.append_each([Batch(events=[])]) == [[]]
+        assert store.append([]) == []
 
     def test_appending_from_many_threads_loses_and_doubles_nothing(self, store: EventStore) -> None:
         receipts: list[Receipt] = []

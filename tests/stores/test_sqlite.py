@@ -208,7 +208,7 @@ def test_reading_makes_no_log_of_an_empty_or_foreign_file(path: Path) -> None:
 
 def test_a_log_without_one_of_its_tables_is_refused_with_a_remedy(path: Path) -> None:
     store = SqliteStore(path)
-    store.append(prepared(an_event()))
+    store.append(prepared(an_event(targets=[{"type": "invoice", "id": "42"}])))
     store._writing.execute("DROP TABLE whodid_event_ref")
 
     with pytest.raises(StoreUnavailableError, match="restore a backup"):

@@ -185,7 +185,7 @@ def test_rows_removed_added_or_rewritten_are_found(
 @pytest.mark.parametrize(
     "statement",
     [
-        "DROP INDEX whodid_e_facet",
+        "DROP INDEX whodid_e_time",
         "CREATE TRIGGER quiet AFTER INSERT ON whodid_event BEGIN DELETE FROM whodid_event; END",
         "CREATE INDEX whodid_extra ON whodid_event (id)",
     ],
@@ -201,7 +201,7 @@ def test_an_index_that_hides_an_event_is_found(sound: Path, tmp_path: Path) -> N
     path = tmp_path / "hidden.db"
     shutil.copy(sound, path)
     connection = sqlite3.connect(path, isolation_level=None)
-    name = "whodid_e_facet"
+    name = "whodid_e_time"
     [declared] = connection.execute(
         "SELECT sql FROM sqlite_master WHERE name = ?", (name,)
     ).fetchone()

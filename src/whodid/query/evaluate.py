@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias, assert_never
 
 import msgspec
@@ -31,6 +31,8 @@ _WRITES_TO = frozenset({"authorization", "iam", "configuration", "audit"})
 _PRIVILEGED_ROLES = frozenset({"admin", "owner", "superuser", "root"})
 _FAILURES = frozenset({"failure", "denied", "error"})
 _IMPERSONATIONS = frozenset({"impersonation", "support_access"})
+_FEW = 2
+_SHORT = 256  # characters
 
 
 def matches(node: Node, stored: StoredEvent) -> bool:
@@ -43,20 +45,98 @@ def compile_matcher(node: Node) -> Matcher:
 
     It may be used by several threads at once.
     """
+    return _compiled(node, _Memory() if _questions(node) > _FEW else None)
+
+
+def _compiled(node: Node, memory: _Memory | None) -> Matcher:
     match node:
         case And(terms):
-            return _all([compile_matcher(term) for term in sorted(terms, key=_cost)])
+            return _all([_compiled(term, memory) for term in sorted(terms, key=_cost)])
         case Or(terms):
-            return _any([compile_matcher(term) for term in sorted(terms, key=_cost)])
+            return _any([_compiled(term, memory) for term in sorted(terms, key=_cost)])
         case Not(term):
-            match_term = compile_matcher(term)
+            match_term = _compiled(term, memory)
             return lambda stored: not match_term(stored)
         case Text():
-            return _free_text(node)
+            return _free_text(node, memory)
         case Term():
-            return _term(node)
+            return _term(node, memory)
         case _:
             assert_never(node)
+
+
+def _questions(node: Node) -> int:
+    """How many terms read all of an event's texts or metadata."""
+    match node:
+        case Text():
+            return 1
+        case Term(name):
+            return int(name.startswith("meta."))
+        case Not(term):
+            return _questions(term)
+        case And(terms) | Or(terms):
+            return sum(map(_questions, terms))
+        case _:
+            assert_never(node)
+
+
+class _Memory:
+    """The event that was matched last, taken apart: a hundred terms ask it the same.
+
+    For few terms it is not worth its making.
+    """
+
+    def __init__(self) -> None:
+        self._last: _Parts | None = None
+        self._fold = _folding()
+
+    def of(self, stored: StoredEvent) -> _Parts:
+        parts = self._last  # read once: another thread may put its own event there meanwhile
+        if parts is None or parts.stored is not stored:
+            parts = self._last = _Parts(stored, self._fold)
+        return parts
+
+
+class _Parts:
+    """An event as free text and metadata are searched in it, each made when it is asked for."""
+
+    def __init__(self, stored: StoredEvent, fold_one: Callable[[str], str]) -> None:
+        self.stored, self._fold = stored, fold_one
+        self._found: dict[str, frozenset[str] | None] = {}
+
+    @cached_property
+    def texts(self) -> list[str]:
+        return _texts(self.stored)
+
+    @cached_property
+    def letters(self) -> str:
+        """All texts, folded, one a line."""
+        everything = "\n".join(self.texts)
+        if everything.isascii():
+            return everything.lower()
+        return "\n".join([self._fold(text) for text in self.texts])
+
+    @cached_property
+    def words(self) -> str:
+        """The words of each text, one text a line: no word has a blank or an end of line in it."""
+        return "\n".join([_sequence(words(text)) for text in self.texts])
+
+    @cached_property
+    def metadata(self) -> _Place:
+        return _merged(self.stored.event.metadata or {})
+
+    def metadata_at(self, path: str) -> frozenset[str] | None:
+        """The different values at a path or pattern, casefolded; None when there is no such path.
+
+        Args:
+            path: Casefolded, as it stands in a search.
+        """
+        if path not in self._found:
+            find = _places if "*" in path else _place
+            places = list(find(self.metadata, path))
+            texts = frozenset[str]().union(*[place.texts for place in places])
+            self._found[path] = texts if places else None
+        return self._found[path]
 
 
 def _cost(node: Node) -> int:
@@ -107,15 +187,29 @@ def _nothing(stored: StoredEvent) -> bool:
 # ---- free text
 
 
-def _free_text(node: Text) -> Matcher:
+def _free_text(node: Text, memory: _Memory | None) -> Matcher:
     chunks = [node.text] if node.phrase else node.text.split()
     phrases = [phrase for phrase in map(words, chunks) if phrase]
     if not phrases:
         return _nothing
+    return _text_alone(phrases) if memory is None else _text_of_many(phrases, memory)
+
+
+def _text_of_many(phrases: list[list[str]], memory: _Memory) -> Matcher:
+    letters = [fold(word) for phrase in phrases for word in phrase]
+    sequences = [_sequence(phrase) for phrase in phrases]
+
+    def match_text(stored: StoredEvent) -> bool:
+        parts = memory.of(stored)
+        return _has_all(parts.letters, letters) and _has_all(parts.words, sequences)
+
+    return match_text
+
+
+def _text_alone(phrases: list[list[str]]) -> Matcher:
     wanted = [([fold(word) for word in phrase], _sequence(phrase)) for phrase in phrases]
     letters = [needle for needles, _ in wanted for needle in needles]
-    # Names come back in thousands of events; the cache lives as long as the search.
-    folded = lru_cache(maxsize=1024)(fold)
+    folded = _folding()
 
     def match_text(stored: StoredEvent) -> bool:
         values = _texts(stored)
@@ -136,6 +230,15 @@ def _free_text(node: Text) -> Matcher:
         )
 
     return match_text
+
+
+def _folding() -> Callable[[str], str]:
+    """`fold` with a memory for short texts, which lives as long as the search.
+
+    Names come back in thousands of events. Long texts don't, and a thousand would be a gigabyte.
+    """
+    remembered = lru_cache(maxsize=1024)(fold)
+    return lambda text: remembered(text) if len(text) <= _SHORT else fold(text)
 
 
 def _has_all(text: str, needles: list[str]) -> bool:
@@ -196,7 +299,7 @@ def _add_strings(value: Any, texts: list[_Maybe]) -> None:
 # ---- terms
 
 
-def _term(term: Term) -> Matcher:
+def _term(term: Term, memory: _Memory | None) -> Matcher:
     field = find_field(term.field)
     if field is None:
         raise AssertionError(f"a tree holds the field {term.field!r}, which does not exist")
@@ -208,7 +311,7 @@ def _term(term: Term) -> Matcher:
         case "text":
             return _text(field, term)
         case "value":
-            return _value(field, term)
+            return _value(field, term, memory)
         case "flag":
             return _flag(term)
         case "level":
@@ -316,11 +419,12 @@ def _text(field: Field, term: Term) -> Matcher:
     return _any_string(read, has_phrase)
 
 
-def _value(field: Field, term: Term) -> Matcher:
+def _value(field: Field, term: Term, memory: _Memory | None) -> Matcher:
     """A JSON value below a path: of a change, or of the metadata."""
     head, _, path = field.name.partition(".")
-    fits = glob(path.casefold())
-    test = _test(term)
+    path, test = path.casefold(), _test(term)
+    if head == "meta" and memory is not None:
+        return _metadata_of_many(path, test, memory)
 
     # `Any`, since it is JSON.
     def has(value: Any) -> bool:
@@ -328,13 +432,14 @@ def _value(field: Field, term: Term) -> Matcher:
 
     if head == "meta":
         find = _members if "*" in path else _member
-        path = path.casefold()
 
         def match_metadata(stored: StoredEvent) -> bool:
             metadata = stored.event.metadata
             return metadata is not UNSET and any(has(value) for value in find(metadata, path))
 
         return match_metadata
+
+    fits = glob(path)
 
     def match_changes(stored: StoredEvent) -> bool:
         for change in stored.event.changes:
@@ -344,6 +449,14 @@ def _value(field: Field, term: Term) -> Matcher:
         return False
 
     return match_changes
+
+
+def _metadata_of_many(path: str, test: _Test | None, memory: _Memory) -> Matcher:
+    def match_metadata(stored: StoredEvent) -> bool:
+        texts = memory.of(stored).metadata_at(path)
+        return texts is not None and (test is None or any(map(test, texts)))
+
+    return match_metadata
 
 
 def _scalars(value: Any) -> Iterator[str]:
@@ -385,6 +498,60 @@ def _members(value: Any, pattern: str) -> Iterator[Any]:
                 if fits(name):
                     yield member
                 waiting.append((name + ".", member))
+
+
+class _Place:
+    """What the metadata has at one path, of all lists that lead there: a thousand alike are one."""
+
+    __slots__ = ("below", "texts")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Place] = {}
+        self.texts: set[str] = set()
+
+
+def _merged(metadata: Mapping[str, Any]) -> _Place:
+    """The metadata by casefolded keys; lists are looked through."""
+    root = _Place()
+    waiting: list[tuple[_Place, Any]] = [(root, metadata)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            for key, item in value.items():
+                name = key.casefold()
+                if name not in place.below:
+                    place.below[name] = _Place()
+                waiting.append((place.below[name], item))
+        elif isinstance(value, list | tuple):
+            waiting += [(place, item) for item in value]
+        else:
+            place.texts.update(text.casefold() for text in _scalars(value))
+    return root
+
+
+def _place(place: _Place, path: str) -> Iterator[_Place]:
+    """What is at a dotted path; a dot may be in a key or between keys."""
+    if path in place.below:
+        yield place.below[path]
+    dots = [number for number, letter in enumerate(path) if letter == "."]
+    names = [path[:dot] for dot in dots] if len(dots) < len(place.below) else place.below
+    for name in names:
+        if name in place.below and path.startswith(name + "."):
+            yield from _place(place.below[name], path[len(name) + 1 :])
+
+
+def _places(root: _Place, pattern: str) -> Iterator[_Place]:
+    """What is at any dotted path that fits the pattern."""
+    fits = glob(pattern)
+    waiting = [("", root)]
+    while waiting:
+        before, place = waiting.pop()
+        for key, below in place.below.items():
+            path = before + key
+            if fits(path):
+                yield below
+            if below.below:
+                waiting.append((path + ".", below))
 
 
 def _level(term: Term) -> Matcher:

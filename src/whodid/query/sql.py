@@ -12,14 +12,14 @@ disagree. The walk is shared by all stores; a `Dialect` renders the leaves.
 from __future__ import annotations
 
 import ipaddress
+import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, assert_never
 
-from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES, StoredEvent
+from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES
 from whodid.query.ast import And, Node, Not, Or, Term, Text
-from whodid.query.evaluate import compile_matcher
 from whodid.query.fields import find_field
 from whodid.query.words import words
 from whodid.times import Instant
@@ -27,21 +27,31 @@ from whodid.times import Instant
 DictionaryColumn: TypeAlias = Literal["actor", "action", "app", "country", "agent", "tenant"]
 NumberColumn: TypeAlias = Literal["occurred_at", "received_at", "index"]
 CodeColumn: TypeAlias = Literal["category", "operation", "severity", "outcome"]
-RefColumn: TypeAlias = Literal["target", "actor", "behalf", "via"]
+RefColumn: TypeAlias = Literal["target", "behalf", "via"]
+Mask: TypeAlias = Callable[[Any], Any]
+"""The condition as asked of a block of a store's columns, where it keeps any: one truth for each
+event of the block, or a bool for all of them. `Any`, since this module knows no arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A condition. `exact` is False when rows that don't match may be among those it selects."""
+    """A condition.
+
+    Attributes:
+        exact: False when rows that don't match may be among those it selects.
+        mask: The same condition on columns, or what they can tell of one that isn't exact: at
+            least what is searched for. None where they can't tell.
+    """
 
     sql: str
     params: tuple[Any, ...] = ()
     exact: bool = True
+    mask: Mask | None = None
 
 
-ALL = Where("1")
+ALL = Where("1", mask=lambda block: True)
 UNDECIDED = Where("1", exact=False)
-NONE = Where("0")
+NONE = Where("0", mask=lambda block: False)
 
 
 class Dialect(Protocol):
@@ -55,8 +65,8 @@ class Dialect(Protocol):
         """The column's number is one of `codes`."""
         ...
 
-    def value_in(self, column: DictionaryColumn, test: Callable[[StoredEvent], bool]) -> Where:
-        """The dictionary value passes `test`, asked on an event that has only this value."""
+    def value_in(self, column: DictionaryColumn, term: Term) -> Where:
+        """The dictionary value passes the term, asked on an event that has only this value."""
         ...
 
     def address_between(self, low: bytes, high: bytes) -> Where:
@@ -84,13 +94,13 @@ def compile_where(node: Node, dialect: Dialect) -> Where:
     """A condition that selects every event the search matches."""
     match node:
         case And(terms):
-            return _all([compile_where(term, dialect) for term in terms])
+            return all_where([compile_where(term, dialect) for term in terms])
         case Or(terms):
             return _any([compile_where(term, dialect) for term in terms])
         case Not(term):
             inner = compile_where(term, dialect)
             # The complement of a superset is no superset: only an exact condition can be turned.
-            return Where(f"NOT ({inner.sql})", inner.params) if inner.exact else UNDECIDED
+            return _not(inner) if inner.exact else UNDECIDED
         case Text(text):
             found = dialect.body_has(words(text))
             return Where(found.sql, found.params, exact=False)
@@ -100,13 +110,15 @@ def compile_where(node: Node, dialect: Dialect) -> Where:
             assert_never(node)
 
 
-def _all(parts: Sequence[Where]) -> Where:
+def all_where(parts: Sequence[Where]) -> Where:
+    """The condition that all of these hold."""
     if not parts:
         return ALL
     return Where(
         " AND ".join(f"({part.sql})" for part in parts),
         tuple(param for part in parts for param in part.params),
         all(part.exact for part in parts),
+        _joined(parts, operator.and_, absorbing=False),
     )
 
 
@@ -117,7 +129,44 @@ def _any(parts: Sequence[Where]) -> Where:
         " OR ".join(f"({part.sql})" for part in parts),
         tuple(param for part in parts for param in part.params),
         all(part.exact for part in parts),
+        _joined(parts, operator.or_, absorbing=True),
     )
+
+
+def _not(part: Where) -> Where:
+    inner = part.mask
+    if inner is None:
+        return Where(f"NOT ({part.sql})", part.params)
+
+    def mask(block: Any) -> Any:
+        truth = inner(block)
+        return not truth if isinstance(truth, bool) else ~truth
+
+    return Where(f"NOT ({part.sql})", part.params, mask=mask)
+
+
+def _joined(
+    parts: Sequence[Where], join: Callable[[Any, Any], Any], *, absorbing: bool
+) -> Mask | None:
+    """The masks as one; a block for which one of them is `absorbing` isn't shown to the rest."""
+    known = [part.mask for part in parts if part.mask is not None]
+    # Of conditions that all must hold, those that columns know select enough, if not exactly.
+    is_enough = not absorbing and not all(part.exact for part in parts)
+    if len(known) < len(parts) and not (is_enough and known):
+        return None
+
+    def mask(block: Any) -> Any:
+        joined: Any = not absorbing
+        for each in known:
+            truth = each(block)
+            if isinstance(truth, bool):
+                if truth is absorbing:
+                    return absorbing
+            else:
+                joined = truth if isinstance(joined, bool) else join(joined, truth)
+        return joined
+
+    return mask
 
 
 _CODES: dict[str, tuple[CodeColumn, tuple[str, ...]]] = {
@@ -159,7 +208,7 @@ def _term(term: Term, dialect: Dialect) -> Where:
     if term.field in _CODES:
         return _code(term, dialect)
     if term.field in _DICTIONARIES:
-        return _value(term, _DICTIONARIES[term.field], dialect)
+        return dialect.value_in(_DICTIONARIES[term.field], term)
     if term.field in _REFERENCES and term.op in (":", "=") and "*" not in str(term.value):
         found = dialect.refers_to(_REFERENCES[term.field], str(term.value))
         return Where(found.sql, found.params, exact=False)
@@ -170,7 +219,7 @@ def _term(term: Term, dialect: Dialect) -> Where:
     if term.field == "is" and term.value == "failed":
         return dialect.code_in("outcome", _FAILED)
     if term.field == "is" and term.value in _ACTOR_STATES:
-        return _value(term, "actor", dialect)
+        return dialect.value_in("actor", term)
     return _somewhere(term, dialect)
 
 
@@ -188,10 +237,6 @@ def _somewhere(term: Term, dialect: Dialect) -> Where:
         return UNDECIDED
     found = dialect.body_has(searched)
     return Where(found.sql, found.params, exact=False)
-
-
-def _value(term: Term, column: DictionaryColumn, dialect: Dialect) -> Where:
-    return dialect.value_in(column, compile_matcher(term))
 
 
 def _code(term: Term, dialect: Dialect) -> Where:

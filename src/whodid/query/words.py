@@ -59,4 +59,6 @@ def _fold_run(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    return "".join([letter for letter in text if category(letter)[0] != "M"])
+    # Looked up once for each different letter: some thousand are 18 letters each when folded.
+    marks = [letter for letter in set(text) if category(letter)[0] == "M"]
+    return text.translate(dict.fromkeys(map(ord, marks))) if marks else text

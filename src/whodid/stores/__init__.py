@@ -10,12 +10,13 @@ from whodid.stores.base import EventStore
 __all__ = ["EventStore", "open_store"]
 
 
-def open_store(url: str, *, create: bool = True) -> EventStore:
+def open_store(url: str, *, create: bool = True, indexes: bool = True) -> EventStore:
     """Open the store that a URL names.
 
     Args:
         url: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`.
         create: Make the database when there is none.
+        indexes: Appends start the background indexer in this process.
 
     Raises:
         ConfigError: The URL names no store that this whodid knows, or there is no database.
@@ -29,4 +30,4 @@ def open_store(url: str, *, create: bool = True) -> EventStore:
         )
     from whodid.stores.sqlite import SqliteStore  # the driver is imported with its store alone
 
-    return SqliteStore(Path(rest[1:]), create=create)
+    return SqliteStore(Path(rest[1:]), create=create, indexes=indexes)

@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from msgspec import Struct
+
 from whodid.access import Access, Permission
 from whodid.canonical import Encoded
+from whodid.errors import ConflictError
 from whodid.event import StoredEvent
 from whodid.query.ast import Query
 from whodid.times import Instant
@@ -23,8 +26,7 @@ FacetField: TypeAlias = Literal[
 SplitBy: TypeAlias = Literal["outcome", "severity"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Struct, frozen=True, kw_only=True):
     """The answer to an append.
 
     Attributes:
@@ -38,6 +40,41 @@ class Receipt:
     index: int | None
     received_at: Instant
     duplicate: bool = False
+
+
+def key_of_part(key: str, place: int) -> str:
+    """The idempotency key of the event at this place of a batch under a key."""
+    return f"{key}#{place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Events that are stored together or not at all.
+
+    Attributes:
+        writer: Who appends, for the stamp, e.g. `key:k3f9a2c1`.
+        now: The clock's reading for `received_at`, for all or one for each; the present when
+            absent.
+        key: The idempotency key of the whole batch, whose events have the keys that `key_of_part`
+            gives: when some of those were stored before and others are new, it is not the batch
+            that came first, and conflicts.
+    """
+
+    events: Sequence[Encoded]
+    writer: str | None = None
+    now: Instant | Sequence[Instant] | None = None
+    key: str | None = None
+
+    def is_part(self, place: int) -> bool:
+        """Has the event at this place the key that it gets from the batch's?"""
+        given = self.events[place].event.idempotency_key
+        return self.key is not None and given == key_of_part(self.key, place)
+
+    def times(self) -> Sequence[Instant]:
+        """`received_at` of each event."""
+        if self.now is None or isinstance(self.now, Instant):
+            return [self.now or Instant.now()] * len(self.events)
+        return self.now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +254,11 @@ class EventStore(Protocol):
     `access` without the permission `read` raise `PermissionRefusedError`.
     """
 
+    @property
+    def url(self) -> str:
+        """What `open_store` opens the same store with, from any folder."""
+        ...
+
     def append(
         self,
         batch: Sequence[Encoded],
@@ -239,6 +281,17 @@ class EventStore(Protocol):
         """
         ...
 
+    def append_each(self, batches: Sequence[Batch]) -> list[list[Receipt] | ConflictError]:
+        """Store several batches with one commit; each is all or nothing for itself.
+
+        Durable when it returns. Idempotent as `append` is; of two batches with the same event the
+        first one stores it. A crash inside leaves nothing of any.
+
+        Returns:
+            For each batch its receipts, or why it was not stored.
+        """
+        ...
+
     def find(
         self, event_id: str, *, access: Access, tenant: str | None = None
     ) -> StoredEvent | None:
@@ -257,6 +310,10 @@ class EventStore(Protocol):
         Raises:
             CursorError: Damaged, or of another search or store.
         """
+        ...
+
+    def seal_cursor(self, cursor: Cursor, *, text: str) -> str:
+        """Write a cursor that `open_cursor` reads, for the search `text`."""
         ...
 
     def scan(self, query: Query, *, access: Access) -> Iterator[StoredEvent]:
@@ -292,6 +349,13 @@ class EventStore(Protocol):
         """Events in sealed order, from `position` (inclusive) on: for followers."""
         ...
 
+    def newest_position(self) -> int:
+        """Where the sealed order ends now, 0 for an empty store: one cheap read for followers.
+
+        Internal, as every position: it counts the events of all tenants.
+        """
+        ...
+
     def verify(
         self, *, access: Access, progress: Callable[[int, int], None] | None = None
     ) -> VerifyReport:
@@ -300,6 +364,29 @@ class EventStore(Protocol):
 
     def stats(self, *, access: Access) -> Stats:
         """Sizes and times of what the caller may see, cheap enough to ask often."""
+        ...
+
+    def start_indexing(self) -> None:
+        """Begin to index what waits, in the background, where the store does that; for servers.
+
+        Idempotent. Nothing depends on it but the speed of searches; the first append begins it too.
+        """
+        ...
+
+    def index_now(
+        self, *, rebuild: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Index all that waits, in this thread, as after an import. Idempotent.
+
+        Durable piece by piece; a crash leaves what was done.
+
+        Args:
+            rebuild: Forget the indexes of text first, and write them anew from the events.
+            progress: Called now and then with how much is done, of how much.
+
+        Raises:
+            StoreUnavailableError: The store can't be written.
+        """
         ...
 
     def check_health(self) -> None:
@@ -328,7 +415,7 @@ class EventStore(Protocol):
 
 
 __all__ = [
-    "Access", "ApiKey", "Bucket", "Counted", "Cursor", "EventStore", "Facet", "FacetField",
+    "Access", "ApiKey", "Batch", "Bucket", "Counted", "Cursor", "EventStore", "Facet", "FacetField",
     "FacetValue", "Histogram", "Page", "Permission", "Problem", "Receipt", "SplitBy", "Stats",
-    "TreeHead", "VerifyReport",
+    "TreeHead", "VerifyReport", "key_of_part",
 ]  # fmt: skip

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 import msgspec
+from msgspec import Struct
 
 from whodid.canonical import Labels
 from whodid.event import (
@@ -31,13 +31,11 @@ class RefKind(IntEnum):
     """In which role somebody or something appears in an event. Stored: never renumber."""
 
     TARGET = 1
-    ACTOR = 2
-    BEHALF = 3
+    BEHALF = 3  # 2 were actors, which the dictionary finds
     VIA = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class Columns(Struct, frozen=True, kw_only=True):
     """The findable side of an event. Text is "" where the event has none."""
 
     occurred_at: int
@@ -95,8 +93,6 @@ def _references(event: Event) -> Iterator[tuple[RefKind, str]]:
     for target in event.targets:
         if target.id:
             yield RefKind.TARGET, target.id
-    if event.actor.id:
-        yield RefKind.ACTOR, event.actor.id
     if event.on_behalf_of and event.on_behalf_of.id:
         yield RefKind.BEHALF, event.on_behalf_of.id
     for principal in event.via:

@@ -18,17 +18,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from whodid.access import Access
 from whodid.canonical import Encoded
-from whodid.errors import ConfigError, StoreUnavailableError
+from whodid.errors import ConfigError, ConflictError, StoreUnavailableError
 from whodid.event import StoredEvent
 from whodid.query.ast import Query
 from whodid.stores import cursors, sqlite_read, sqlite_verify, sqlite_write
 from whodid.stores.base import (
     ApiKey,
+    Batch,
     Counted,
     Cursor,
     Facet,
@@ -41,22 +42,43 @@ from whodid.stores.base import (
     VerifyReport,
 )
 from whodid.stores.migrate import migrate_sqlite, migrations, schema_version
+from whodid.stores.sqlite_indexer import Indexer, Progress, catch_up
+from whodid.stores.sqlite_sidecar import CACHE_BYTES, ColumnStep, Sidecar, clear_columns
+from whodid.stores.sqlite_spans import Spans
+from whodid.stores.sqlite_text import TextStep, ValueStep, clear
+from whodid.stores.sqlite_values import Dictionary
+from whodid.stores.turns import Turns
 from whodid.times import Instant
 
 BUSY_TIMEOUT_S = 30.0
 FAILURE_REMEMBERED_S = 30.0
+# A group of events touches pages all over the file: with SQLite's 2 MiB each is read again, and
+# with its 1,000 pages every commit copies the whole log into the file. 128 MiB of log are copied
+# in less than a second, and a page that was written often is copied once.
+WRITE_CACHE_KIB = 65_536
+CHECKPOINT_PAGES = 32_768
 _MAX_IDLE_CONNECTIONS = 16
 
 
 class SqliteStore:
     """An `EventStore` in one SQLite file."""
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        create: bool = True,
+        indexes: bool = True,
+        column_cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         """Open the file, and bring its schema up to date.
 
         Args:
             path: The database file.
             create: Make the file when there is none.
+            indexes: Appends start the indexer here; without, another process is to index.
+            column_cache_bytes: Of memory, at most, for what counting has read; 30 bytes an event
+                keep all of it.
 
         Raises:
             ConfigError: No such file, no database, or one that a newer whodid made.
@@ -77,15 +99,30 @@ class SqliteStore:
                 if not create and not _schema(self._writing):
                     raise ConfigError(f"{self.path} holds no log; check --db or WHODID_DB")
                 _prepare(self._writing, self.path)
+                self._writing.execute(f"PRAGMA cache_size=-{WRITE_CACHE_KIB}")
+                self._writing.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
                 key = sqlite_write.index_key(self._writing)
             except BaseException:
                 self._writing.close()
                 raise
         self._inode = self.path.stat().st_ino
         self._key = key
+        self._turns = Turns(self.path)
         self._writer = sqlite_write.Writer(self._writing, key=key)
-        self._dictionary = sqlite_read.Dictionary()
+        self._dictionary = Dictionary()
         self._decisions = sqlite_read.Decisions()
+        self._spans = Spans()
+        self._sidecar = Sidecar(cache_bytes=column_cache_bytes)
+        self._indexes = indexes
+        # A turn of its own: within one process the queue has one place.
+        self._indexer_turns = Turns(self.path)
+        self._indexer = Indexer(
+            self.path, (TextStep(), ValueStep(), ColumnStep()), turn=self._indexer_turns.turn
+        )
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path.absolute()}"
 
     def append(
         self,
@@ -94,16 +131,25 @@ class SqliteStore:
         writer: str | None = None,
         now: Instant | Sequence[Instant] | None = None,
     ) -> list[Receipt]:
-        clock = Instant.now() if now is None else now
-        times = [clock] * len(batch) if isinstance(clock, Instant) else clock
+        [answer] = self.append_each([Batch(events=batch, writer=writer, now=now)])
+        if isinstance(answer, ConflictError):
+            raise answer
+        return answer
+
+    def append_each(self, batches: Sequence[Batch]) -> list[list[Receipt] | ConflictError]:
+        ready = self._writer.ready(batches)
+        if not any(ready):
+            return [[] for _ in batches]
         try:
             with self._exclusively():
-                receipts = self._writer.append(batch, writer=writer, times=times)
+                answers = self._writer.append_ready(batches, ready)
         except StoreUnavailableError as error:
             self._failure = (time.monotonic(), error)
             raise
         self._failure = None
-        return receipts
+        if self._indexes:
+            self._indexer.wake()
+        return answers
 
     def find(
         self, event_id: str, *, access: Access, tenant: str | None = None
@@ -119,6 +165,9 @@ class SqliteStore:
 
     def open_cursor(self, token: str, *, text: str) -> Cursor:
         return cursors.open_cursor(token, key=self._key, text=text)
+
+    def seal_cursor(self, cursor: Cursor, *, text: str) -> str:
+        return cursors.seal_cursor(cursor, key=self._key, text=text)
 
     def scan(self, query: Query, *, access: Access) -> Iterator[StoredEvent]:
         with self._reader(access) as reader:
@@ -153,6 +202,10 @@ class SqliteStore:
         with self._reader(access) as reader:
             return reader.read_from(position, limit=limit)
 
+    def newest_position(self) -> int:
+        with self._connection() as connection:
+            return sqlite_read.newest_position(connection)
+
     def verify(
         self, *, access: Access, progress: Callable[[int, int], None] | None = None
     ) -> VerifyReport:
@@ -163,6 +216,18 @@ class SqliteStore:
     def stats(self, *, access: Access) -> Stats:
         with self._reader(access) as reader:
             return reader.stats()
+
+    def start_indexing(self) -> None:
+        self._indexer.wake()
+
+    def index_now(self, *, rebuild: bool = False, progress: Progress | None = None) -> None:
+        with _translated(self.path), closing(Turns(self.path)) as turns:
+            self._check_usable()
+            if rebuild:
+                with self._exclusively():
+                    clear(self._writing)
+                    clear_columns(self._writing)
+            catch_up(self.path, self._indexer.steps, turn=turns.turn, progress=progress)
 
     def check_health(self) -> None:
         # The last append tells most: on a full disk a small write may still find room.
@@ -185,20 +250,24 @@ class SqliteStore:
             return sqlite_read.keys(connection)
 
     def close(self) -> None:
+        self._indexer.close()
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
             self._writing.close()
+            self._turns.close()
+            self._indexer_turns.close()
             while self._idle:
                 self._idle.pop().close()
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        """Hold the writing connection, with the file still where it was."""
+        """Hold the writing connection in its turn, with the file still where it was."""
         with self._lock, _translated(self.path):
             self._check_usable()
-            yield
+            with self._turns.turn():
+                yield
 
     @contextmanager
     def _reader(self, access: Access) -> Iterator[sqlite_read.Reader]:
@@ -210,6 +279,8 @@ class SqliteStore:
                 access=access,
                 dictionary=self._dictionary,
                 decisions=self._decisions,
+                spans=self._spans,
+                sidecar=self._sidecar,
             )
 
     @contextmanager
@@ -297,6 +368,11 @@ def _translated(path: Path) -> Iterator[None]:
             if str(error).startswith(("no such table: whodid", "no such column")):
                 raise StoreUnavailableError(
                     f"{path} lacks a table or column of its schema; restore a backup"
+                ) from error
+            if str(error) == "no such module: fts5":
+                raise ConfigError(
+                    "this Python's SQLite was built without FTS5, which searches need; "
+                    "use the Python of python.org or of your distribution"
                 ) from error
             raise  # a fault in our own SQL: no retry helps, and hiding it would
         raise StoreUnavailableError(f"{path}: {_remedy(error, path)}") from error

@@ -1,7 +1,8 @@
 """Searching SQLite: SQL selects a superset in order, `evaluate` decides on the decoded event.
 
 Rows come in keyset chunks, so no transaction stays open while a caller thinks and memory is flat.
-When the condition is exact, counts, facets and histograms stay in the database.
+Counts, facets and histograms come from the columns where these can tell, from SQL where there are
+none, and for searches that only `evaluate` can decide from the events found in the time there is.
 """
 
 from __future__ import annotations
@@ -9,41 +10,39 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import socket
 import sqlite3
 import threading
-from bisect import bisect_right
+import time
+from bisect import bisect_left, bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Literal
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from whodid import canonical
 from whodid.access import Access
-from whodid.errors import LedgerError
+from whodid.errors import InvalidError, LedgerError
 from whodid.event import (
     CATEGORIES,
     OPERATIONS,
     OUTCOMES,
     SEVERITIES,
-    Actor,
-    Client,
-    Event,
-    Geo,
-    Source,
     StoredEvent,
-    Tenant,
 )
 from whodid.ids import uuid_bytes
-from whodid.query.ast import EVERYTHING, Node, Query, all_of
+from whodid.query.ast import EVERYTHING, And, Node, Query, Term, all_of
 from whodid.query.evaluate import compile_matcher
 from whodid.query.sql import (
+    ALL,
+    UNDECIDED,
     CodeColumn,
     DictionaryColumn,
     NumberColumn,
     RefColumn,
     Where,
+    all_where,
     compile_where,
 )
 from whodid.query.words import fold
@@ -55,17 +54,29 @@ from whodid.stores.base import (
     Cursor,
     Facet,
     FacetField,
-    FacetValue,
     Histogram,
     Page,
     SplitBy,
     Stats,
 )
-from whodid.stores.rows import RefKind, actor_from_text, derive_stored, reference_hash
+from whodid.stores.facets import address_text, make_facet
+from whodid.stores.rows import RefKind, reference_hash
+from whodid.stores.sqlite_indexer import check_covered, watermark
+from whodid.stores.sqlite_sidecar import Sidecar
+from whodid.stores.sqlite_spans import Span, Spans, Walk, hits
+from whodid.stores.sqlite_text import TextStep, needed_by_search
+from whodid.stores.sqlite_values import Dictionary, OpenDictionary, passes_empty
 from whodid.stores.sqlite_write import DictKind
 from whodid.times import Instant
 
+if TYPE_CHECKING:  # they load numpy
+    from whodid.stores.columns import Asked
+    from whodid.stores.sqlite_columns import Snapshot
+
 MAX_ARRIVED = 1_000
+DECIDE_S = 2.0
+"""So long events are decoded for counts of a search that no index answers."""
+
 _FIRST_CHUNK = 200
 _MAX_CHUNK = 4_000
 _MAX_DECIDED = 100_000
@@ -87,72 +98,34 @@ _KINDS: Mapping[DictionaryColumn, DictKind] = {
 }
 _REF_KINDS: Mapping[RefColumn, RefKind] = {
     "target": RefKind.TARGET,
-    "actor": RefKind.ACTOR,
     "behalf": RefKind.BEHALF,
     "via": RefKind.VIA,
 }
+_POINTING = frozenset({"target.id", "behalf.id", "via.id", "id"})
+"""Terms with an index of their own that leads to few events."""
+
+_FEW_VALUES = 5_000
+_Effort: TypeAlias = Literal["all", "few", "nothing"]
+_Row: TypeAlias = tuple[Any, ...]
 _EVERYTHING = Query(text="", node=EVERYTHING, now=_EPOCH)
 _ROW = 'position, "index", body, gone, occurred_at'
 
 
-@dataclass(frozen=True, slots=True)
-class DictValue:
-    """One dictionary value, and an event that has nothing but it for terms to be asked on."""
+@dataclass(frozen=True)
+class Decision:
+    """What a search was decided to match.
 
-    ref: int
-    tenant: int
-    text: str
-    probe: StoredEvent
+    Attributes:
+        is_whole: False when there are or may be more.
+    """
 
+    positions: Sequence[int]
+    is_whole: bool
 
-class Dictionary:
-    """The dictionary's committed values in memory, read on from where it was. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._newest = 0
-        self._by_kind: dict[int, list[DictValue]] = {}
-        self._by_ref: dict[int, DictValue] = {}
-
-    def refresh(self, connection: sqlite3.Connection) -> None:
-        """Learn what other connections and processes have added."""
-        with self._lock:
-            for ref, tenant, kind, text in connection.execute(
-                "SELECT ref, tenant, kind, val FROM whodid_dict WHERE ref > ? ORDER BY ref",
-                (self._newest,),
-            ):
-                value = DictValue(ref, tenant, text, _probe(kind, text))
-                self._by_kind.setdefault(kind, []).append(value)
-                self._by_ref[ref] = value
-                self._newest = ref
-
-    def values(self, kind: DictKind) -> Sequence[DictValue]:
-        """All values of a kind, oldest first."""
-        return self._by_kind.get(kind, ())
-
-    def text(self, ref: int) -> str:
-        """The value behind a number; "" for 0."""
-        return self._by_ref[ref].text if ref else ""
-
-
-def _probe(kind: int, text: str) -> StoredEvent:
-    nobody = Actor(type="unknown")
-    match kind:
-        case DictKind.TENANT:
-            event = Event(action="no.action", actor=nobody, tenant=Tenant(id=text))
-        case DictKind.ACTOR:
-            event = Event(action="no.action", actor=actor_from_text(text))
-        case DictKind.ACTION:
-            event = Event(action=text, actor=nobody)
-        case DictKind.APP:
-            event = Event(action="no.action", actor=nobody, source=Source(app=text))
-        case DictKind.COUNTRY:
-            event = Event(action="no.action", actor=nobody, client=Client(geo=Geo(country=text)))
-        case DictKind.AGENT:
-            event = Event(action="no.action", actor=nobody, client=Client(user_agent=text))
-        case _:
-            raise AssertionError(f"the dictionary holds a value of the unknown kind {kind}")
-    return StoredEvent(event=event, received_at=_EPOCH, index=None, position=0)
+    @cached_property
+    def listed(self) -> str:
+        """The positions as JSON."""
+        return json.dumps(self.positions)
 
 
 class Decisions:
@@ -164,26 +137,35 @@ class Decisions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, list[int]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Decision] = OrderedDict()
 
-    def find(self, search: Hashable) -> list[int] | None:
+    def find(self, search: Hashable) -> Decision | None:
         with self._lock:
             return self._kept.get(search)
 
-    def keep(self, search: Hashable, positions: list[int]) -> None:
+    def keep(self, search: Hashable, decision: Decision) -> None:
         with self._lock:
-            self._kept[search] = positions
+            self._kept[search] = decision
             while len(self._kept) > _MAX_DECISIONS:
                 self._kept.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _SqliteDialect:
-    """The leaves of a search in SQLite's SQL, for the tenants (numbers) that may be seen."""
+    """The leaves of a search in SQLite's SQL, for the tenants (numbers) that may be seen.
 
-    dictionary: Dictionary
+    Attributes:
+        scans_bodies: False where the text index has given the rows already.
+        effort: How much is looked up about dictionary values: all that pass; at most a few, for a
+            search that the text index goes through; nothing, to learn if the condition is exact.
+    """
+
+    dictionary: OpenDictionary
     tenants: Mapping[int, str]
+    sees_all: bool
     key: bytes
+    scans_bodies: bool = True
+    effort: _Effort = "all"
 
     def between(self, column: NumberColumn, low: int | None, high: int | None) -> Where:
         name = '"index"' if column == "index" else column
@@ -192,28 +174,41 @@ class _SqliteDialect:
             if bound is not None:
                 parts.append(f"{name} {comparison} ?")
                 params.append(max(min(bound, 2**63 - 1), -(2**63)))
-        return Where(" AND ".join(parts) or "1", tuple(params))
+        if not parts:
+            return ALL
+        mask = (lambda block: block.between(low, high)) if column == "occurred_at" else None
+        return Where(" AND ".join(parts), tuple(params), mask=mask)
 
     def code_in(self, column: CodeColumn, codes: Sequence[int]) -> Where:
         return _in(column, codes)
 
-    def value_in(self, column: DictionaryColumn, test: Callable[[StoredEvent], bool]) -> Where:
-        refs = [
-            value.ref
-            for value in self.dictionary.values(_KINDS[column])
-            if (value.ref if column == "tenant" else value.tenant) in self.tenants
-            and test(value.probe)
-        ]
+    def value_in(self, column: DictionaryColumn, term: Term) -> Where:
+        if self.effort == "nothing":
+            return ALL
+        refs = self.dictionary.refs_that_pass(
+            _KINDS[column],
+            term,
+            tenants=None if self.sees_all else self.tenants,
+            most=_FEW_VALUES if self.effort == "few" else None,
+        )
+        if refs is None:
+            return UNDECIDED
+        # An empty text is no value in the dictionary: the event decides if it has one.
+        if column == "agent" and passes_empty(_KINDS[column], term):
+            found = _in(column, [0, *refs])
+            return Where(found.sql, found.params, exact=False)
         return _in(column, refs)
 
     def address_between(self, low: bytes, high: bytes) -> Where:
         # Without the length 10.0.0.0 would sort among the IPv6 addresses.
         return Where(
-            "ip IS NOT NULL AND ip BETWEEN ? AND ? AND length(ip) = ?", (low, high, len(low))
+            "ip IS NOT NULL AND ip BETWEEN ? AND ? AND length(ip) = ?",
+            (low, high, len(low)),
+            mask=lambda block: block.address_between(low, high),
         )
 
     def has_address(self) -> Where:
-        return Where("ip IS NOT NULL")
+        return Where("ip IS NOT NULL", mask=lambda block: block.has_address())
 
     def refers_to(self, kind: RefColumn, name: str) -> Where:
         hashes = [
@@ -229,13 +224,20 @@ class _SqliteDialect:
         return Where("id = ?", (uuid_bytes(event_id),))
 
     def body_has(self, searched: Sequence[str]) -> Where:
+        if not self.scans_bodies:
+            return UNDECIDED
         return Where("whodid_has(body, ?)", (" ".join(map(fold, searched)),))
 
 
 def _in(column: str, numbers: Sequence[int]) -> Where:
+    def mask(block: Any) -> Any:
+        return block.is_among(column, numbers)
+
     if len(numbers) <= 32:
-        return Where(f"{column} IN ({', '.join(str(int(number)) for number in numbers)})")
-    return Where(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(list(numbers)),))
+        among = ", ".join(str(int(number)) for number in numbers)
+        return Where(f"{column} IN ({among})", mask=mask)
+    listed = json.dumps(list(numbers))
+    return Where(f"{column} IN (SELECT value FROM json_each(?))", (listed,), mask=mask)
 
 
 def register_functions(connection: sqlite3.Connection) -> None:
@@ -245,7 +247,7 @@ def register_functions(connection: sqlite3.Connection) -> None:
 
 def _body_has(body: bytes | None, searched: str) -> bool:
     # JSON escapes only put characters between words, never inside one: no match is missed.
-    text = (body or b"").decode()
+    text = (body or b"").decode(errors="replace")
     folded = text.lower() if text.isascii() else fold(text)
     return all(word in folded for word in _needles(searched))
 
@@ -256,8 +258,37 @@ def _needles(searched: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Indexed:
+    """How a search goes through the text index.
+
+    Attributes:
+        needed: What the index is asked for.
+        sieve: What SQL can say of its hits without their bodies.
+        watermark: The last position that the index covers.
+        spans: When the events of the index happened; read after the watermark.
+        low: No hit happened before this (microseconds); None: no bound.
+        high: No hit happened at or after this.
+    """
+
+    needed: str
+    sieve: Where
+    watermark: int
+    spans: Sequence[Span]
+    low: int | None
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Search:
-    """A search ready to run: what SQL selects, and what decides."""
+    """A search ready to run: what SQL selects, how an index gets there, and what decides.
+
+    Attributes:
+        is_ordered: It asks for nothing but time, so an index has just these events in order.
+        is_pointed: A term has an index of its own that leads to few events.
+        is_strict: Part of it is the caller's restriction, which must be decided to the end.
+        positions: What it was decided to match, in any order.
+        is_whole: Are these all, or those found in the time there was?
+    """
 
     text: str
     now: Instant
@@ -265,9 +296,23 @@ class _Search:
     decide: Callable[[StoredEvent], bool]
     newest: int
     key: Hashable
+    indexed: _Indexed | None
+    is_ordered: bool
+    is_pointed: bool
+    is_strict: bool
+    positions: Sequence[int] | None = None
+    is_whole: bool = True
 
     def accepts(self, stored: StoredEvent) -> bool:
         return self.where.exact or self.decide(stored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Columns, and which of their events a search asks for."""
+
+    snapshot: Snapshot
+    asked: Asked
 
 
 class Reader:
@@ -281,16 +326,19 @@ class Reader:
         access: Access,
         dictionary: Dictionary,
         decisions: Decisions,
+        spans: Spans,
+        sidecar: Sidecar,
     ) -> None:
-        dictionary.refresh(connection)
         self._connection = connection
         self._key = key
         self._access = access
-        self._dictionary = dictionary
+        self._dictionary = OpenDictionary(dictionary, connection)
+        self._spans = spans
         self._decisions = decisions
+        self._sidecar = sidecar
         self._tenants = {
             value.ref: value.text
-            for value in dictionary.values(DictKind.TENANT)
+            for value in self._dictionary.values(DictKind.TENANT)
             if access.sees(value.text)
         }
 
@@ -356,29 +404,34 @@ class Reader:
         return self._matching(self._search(query))
 
     def count(self, query: Query, *, cap: int | None) -> Counted:
-        search = self._search(query)
-        return self._count(search if cap is not None else self._decided(search), cap=cap)
+        return self._count(self._search(query), cap=cap)
 
     def facets(self, query: Query, *, fields: Sequence[FacetField], limit: int) -> list[Facet]:
         search = self._decided(self._search(query))
-        if search.where.exact:
-            counted = {field: self._group_by(search, field) for field in fields}
-        else:
-            counted = self._group_decoded(search, fields)
-        return [_facet(field, counted[field], limit) for field in fields]
+        with self._columns(search) as found:
+            if found:
+                return found.snapshot.facets(
+                    found.asked, fields=fields, limit=limit, exact=search.is_whole
+                )
+        return [
+            make_facet(field, self._group_by(search, field), limit=limit, exact=search.is_whole)
+            for field in fields
+        ]
 
     def histogram(self, query: Query, *, edges: Sequence[Instant], split_by: SplitBy) -> Histogram:
         search = self._decided(self._search(query))
         starts = [edge.micros for edge in edges]
-        counts: list[Counter[str]] = [Counter() for _ in starts[:-1]]
-        for moment, name, number in self._moments(search, starts, split_by):
-            if starts[0] <= moment < starts[-1]:
-                counts[bisect_right(starts, moment) - 1][name] += number
+        with self._columns(search) as found:
+            counts = (
+                found.snapshot.histogram(found.asked, edges=starts, split_by=split_by)
+                if found
+                else self._group_by_time(search, starts, split_by)
+            )
         buckets = [
             Bucket(start=start, end=end, counts=dict(count))
             for start, end, count in zip(edges, edges[1:], counts, strict=False)
         ]
-        return Histogram(buckets=buckets, split_by=split_by)
+        return Histogram(buckets=buckets, split_by=split_by, exact=search.is_whole)
 
     def read_from(self, position: int, *, limit: int) -> list[StoredEvent]:
         search = self._search(_EVERYTHING)
@@ -422,37 +475,136 @@ class Reader:
         if self._access.restriction is not None:
             node = all_of(node, self._access.restriction)
         newest = self._newest_position()
-        dialect = _SqliteDialect(self._dictionary, self._tenants, self._key)
-        where = compile_where(node, dialect)
-        seen = Where("1") if self._access.tenants is None else _in("tenant", list(self._tenants))
+        where, indexed = self._ways(node, newest=newest)
+        restriction = self._access.restriction
         search = _Search(
             text=query.text,
             now=query.now,
-            where=Where(
-                f"({seen.sql}) AND ({where.sql})",
-                seen.params + where.params,
-                where.exact,
-            ),
+            where=where,
             decide=compile_matcher(node),
             newest=newest,
             key=(node, frozenset(self._tenants), newest),
+            indexed=indexed,
+            is_ordered=_is_time_alone(node)
+            and (self._access.tenants is None or len(self._tenants) == 1),
+            is_pointed=_is_pointed(node),
+            is_strict=not where.exact
+            and restriction is not None
+            and not self._where(restriction).exact,
         )
         known = None if where.exact else self._decisions.find(search.key)
-        return search if known is None else _at(search, known)
+        return _at(search, known) if known and known.is_whole else search
+
+    def _ways(self, node: Node, *, newest: int) -> tuple[Where, _Indexed | None]:
+        """What selects the events that match a tree, and how the text index gets to them."""
+        if self._where(node, effort="nothing").exact:
+            where = self._where(node)
+            return where, None if where.exact else self._indexed(node, newest=newest)
+        indexed = self._indexed(node, newest=newest)
+        return self._where(node, effort="few" if indexed else "all"), indexed
+
+    def _where(self, node: Node, *, scans_bodies: bool = True, effort: _Effort = "all") -> Where:
+        """What selects the events that match a tree, and that may be seen."""
+        sees_all = self._access.tenants is None
+        dialect = _SqliteDialect(
+            self._dictionary,
+            self._tenants,
+            sees_all,
+            self._key,
+            scans_bodies=scans_bodies,
+            effort=effort,
+        )
+        where = compile_where(node, dialect)
+        seen = ALL if sees_all else _in("tenant", list(self._tenants))
+        return all_where([seen, where])
+
+    def _indexed(self, node: Node, *, newest: int) -> _Indexed | None:
+        """How the text index gets to the hits; None where another way is shorter."""
+        terms = node.terms if isinstance(node, And) else (node,)
+        if _is_pointed(node):
+            return None
+        tenants = None if self._access.tenants is None else list(self._tenants)
+        needed = needed_by_search(node, tenants=tenants)
+        covered = watermark(self._connection, TextStep().name)
+        # With most of the log yet to be indexed, its time index is the better one.
+        if needed is None or newest - covered > covered:
+            return None
+        low, high = _time_bounds(terms)
+        return _Indexed(
+            needed=needed,
+            sieve=self._where(node, scans_bodies=False, effort="few"),
+            watermark=covered,
+            spans=self._spans.read(self._connection),
+            low=low,
+            high=high,
+        )
 
     def _decided(self, search: _Search) -> _Search:
-        """The same search, exact, if it doesn't match too many events to remember."""
+        """The same search as the events that it matches, or those found in the time there is.
+
+        Raises:
+            InvalidError: Time was too short for a search that must be decided to its end.
+        """
         if search.where.exact:
             return search
-        matching = self._matching(search)
-        positions = [each.position for each in itertools.islice(matching, _MAX_DECIDED + 1)]
-        if len(positions) > _MAX_DECIDED:
-            return search
-        self._decisions.keep(search.key, positions)
-        return _at(search, positions)
+        known = self._decisions.find(search.key)
+        if known is None:
+            known = self._decide(search, most=_MAX_DECIDED)
+            self._decisions.keep(search.key, known)
+        if search.is_strict and not known.is_whole:
+            raise _too_wide()
+        return _at(search, known)
+
+    def _decide(self, search: _Search, *, most: int) -> Decision:
+        """Positions of matching events: all, or what `most` and the time allow."""
+        found: list[int] = []
+        deadline = time.monotonic() + DECIDE_S
+        # SQLite itself stops as well: it may go through many rows before it finds the first.
+        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 1_000)
+        try:
+            for stored in self._matching(search):
+                if len(found) == most or time.monotonic() > deadline:
+                    return Decision(found, is_whole=False)
+                found.append(stored.position)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return Decision(found, is_whole=False)
+        finally:
+            self._connection.set_progress_handler(None, 0)
+        return Decision(found, is_whole=True)
+
+    @contextmanager
+    def _columns(
+        self,
+        search: _Search,
+        *,
+        first: int = 0,
+        last: int = 2**63 - 1,
+        is_enough: bool = False,
+    ) -> Iterator[_Found | None]:
+        """One moment of the columns and what the search asks of them; None where SQL answers.
+
+        Args:
+            is_enough: They may also select more than what the search matches.
+        """
+        where, positions = search.where, search.positions
+        can_tell = where.mask is not None or positions is not None
+        can_tell = can_tell and (where.exact or is_enough)
+        columns = self._sidecar.columns(self._newest_position()) if can_tell else None
+        if columns is None:
+            yield None
+            return
+        with columns.snapshot(self._connection) as snapshot:
+            if snapshot is None:
+                yield None
+                return
+            mask = where.mask if positions is None else None
+            asked = snapshot.asked(mask, positions=positions, first=first, last=last)
+            yield _Found(snapshot, asked)
 
     def _newest_position(self) -> int:
-        return int(self._one("SELECT value FROM whodid_counter WHERE name = 'position'"))
+        return newest_position(self._connection)
 
     def _matching(
         self,
@@ -463,6 +615,20 @@ class Reader:
         want: int = _FIRST_CHUNK,
     ) -> Iterator[StoredEvent]:
         """Matching events up to the search's newest, from a place on, down or up in time."""
+        walk = self._through_time
+        if search.indexed is not None and not search.where.exact:
+            walk = self._through_index
+        elif not search.is_ordered and (search.where.exact or not search.is_pointed):
+            walk = self._through_columns
+        for row in walk(search, after=after, upwards=upwards, want=want):
+            stored = _stored(row)
+            if search.accepts(stored):
+                yield stored
+
+    def _through_time(
+        self, search: _Search, *, after: tuple[int, int] | None, upwards: bool, want: int
+    ) -> Iterator[_Row]:
+        """Selected rows, by the indexes of columns."""
         comparison, direction = (">", "ASC") if upwards else ("<", "DESC")
         chunk = want
         while True:
@@ -473,32 +639,154 @@ class Reader:
                 f"ORDER BY occurred_at {direction}, position {direction} LIMIT ?",
                 (*search.where.params, search.newest, *(after or ()), chunk),
             ).fetchall()
-            for row in rows:
-                stored = _stored(row)
-                if search.accepts(stored):
-                    yield stored
+            yield from rows
             if len(rows) < chunk:
                 return
             after = (rows[-1][4], rows[-1][0])
             chunk = min(chunk * 4, _MAX_CHUNK)
 
+    def _through_columns(
+        self, search: _Search, *, after: tuple[int, int] | None, upwards: bool, want: int
+    ) -> Iterator[_Row]:
+        """Selected rows, by the columns, or through time where these can't tell.
+
+        Not by an index of an actor or an address either: that may lead to a tenth of the log
+        before the first of them is sorted, while this costs no more than a look at each block.
+        """
+        chunk = want
+        while True:
+            with self._columns(search, last=search.newest, is_enough=True) as found:
+                if found:
+                    places = found.snapshot.nearest(
+                        found.asked, after=after, upwards=upwards, want=chunk
+                    )
+                    rows = list(self._rows(self._passing(places, search), chunk=chunk))
+            if not found:
+                yield from self._through_time(search, after=after, upwards=upwards, want=chunk)
+                return
+            yield from rows
+            if len(places) < chunk:
+                return
+            after = places[-1]
+            chunk = min(chunk * 4, _MAX_CHUNK)
+
+    def _passing(
+        self, places: Sequence[tuple[int, int]], search: _Search
+    ) -> Sequence[tuple[int, int]]:
+        """The places whose events SQL selects as well, where it knows more than the columns."""
+        if search.where.exact:
+            return places
+        positions = [position for _, position in places]
+        selected = self._places(positions, search, where=search.where, after=None, upwards=False)
+        passing = {position for _, position in selected}
+        return [place for place in places if place[1] in passing]
+
+    def _through_index(
+        self, search: _Search, *, after: tuple[int, int] | None, upwards: bool, want: int
+    ) -> Iterator[_Row]:
+        """Selected rows, by the text index, and what it doesn't cover yet by scanning that."""
+        indexed = search.indexed
+        if indexed is None:
+            raise AssertionError("a search without an index was to go through it")
+        part = _part(indexed, search, after=after, upwards=upwards)
+        places = self._in_tail(search, after=after, upwards=upwards)
+        found = hits(self._connection, indexed.needed, spans=indexed.spans, walk=part)
+        for positions, edge in itertools.chain(found, [([], None)]):
+            check_covered(self._connection, TextStep(), to=indexed.watermark)
+            places += self._places(
+                positions, search, where=indexed.sieve, after=after, upwards=upwards
+            )
+            places.sort(reverse=not upwards)
+            ready = len(places)
+            if edge is not None:
+                ready = bisect_left(places, True, key=_is_beyond(edge, upwards=upwards))
+            yield from self._rows(places[:ready], chunk=want)
+            places = places[ready:]
+
+    def _in_tail(
+        self, search: _Search, *, after: tuple[int, int] | None, upwards: bool
+    ) -> list[tuple[int, int]]:
+        """When and where there are selected events that the text index doesn't cover."""
+        covered = search.indexed.watermark if search.indexed else 0
+        place = _beyond(after, upwards=upwards)
+        return self._connection.execute(
+            # By position: an index of columns would go through all that is covered.
+            "SELECT occurred_at, position FROM whodid_event NOT INDEXED "
+            f"WHERE position > ? AND position <= ? AND ({search.where.sql}) AND {place.sql} "
+            "ORDER BY position",
+            (covered, search.newest, *search.where.params, *place.params),
+        ).fetchall()
+
+    def _places(
+        self,
+        positions: Sequence[int],
+        search: _Search,
+        *,
+        where: Where,
+        after: tuple[int, int] | None,
+        upwards: bool,
+    ) -> list[tuple[int, int]]:
+        """When and where the events of these positions happened that pass a condition."""
+        if not positions:
+            return []
+        place = _beyond(after, upwards=upwards)
+        return self._connection.execute(
+            "SELECT occurred_at, position FROM (SELECT value AS picked FROM json_each(?)) "
+            "CROSS JOIN whodid_event ON position = picked "
+            f"WHERE position <= ? AND ({where.sql}) AND {place.sql} ORDER BY position",
+            (json.dumps(positions), search.newest, *where.params, *place.params),
+        ).fetchall()
+
+    def _rows(self, places: Sequence[tuple[int, int]], *, chunk: int) -> Iterator[_Row]:
+        """The rows at these places, in their order, more and more at a time."""
+        at = 0
+        while at < len(places):
+            wanted = [position for _, position in places[at : at + chunk]]
+            rows = self._connection.execute(
+                f"SELECT {_ROW} FROM (SELECT value AS picked FROM json_each(?)) "
+                "CROSS JOIN whodid_event ON position = picked ORDER BY position",
+                (json.dumps(wanted),),
+            )
+            by_position = {row[0]: row for row in rows}
+            yield from (by_position[each] for each in wanted if each in by_position)
+            at += chunk
+            chunk = min(chunk * 4, _MAX_CHUNK)
+
     def _arrived(self, search: _Search) -> int:
-        where = search.where
+        where, newest = search.where, self._newest_position()
+        if newest == search.newest:
+            return 0
+        with self._columns(search, first=search.newest + 1) as found:
+            if found:
+                return min(found.snapshot.count(found.asked, cap=MAX_ARRIVED), MAX_ARRIVED)
         since = Where(f"position > ? AND {where.sql}", (search.newest, *where.params), where.exact)
-        later = replace(search, where=since, newest=self._newest_position())
+        later = replace(search, where=since, newest=newest, indexed=None)
         return self._count(later, cap=MAX_ARRIVED).count
 
     def _count(self, search: _Search, *, cap: int | None) -> Counted:
         if search.where.exact:
-            inner = f"SELECT 1 FROM whodid_event WHERE {search.where.sql}"
-            capped = inner if cap is None else f"{inner} LIMIT {int(cap) + 1}"
-            number = self._one(f"SELECT count(*) FROM ({capped})", search.where.params)
+            number = self._count_exact(search, cap=cap)
+        elif cap is None:
+            search = self._decided(search)
+            return Counted(count=len(search.positions or ()), exact=search.is_whole)
         else:
-            matching = self._matching(search)
-            number = sum(1 for _ in itertools.islice(matching, None if cap is None else cap + 1))
+            decision = self._decide(search, most=cap + 1)
+            number = len(decision.positions)
+            if number <= cap and not decision.is_whole:
+                if search.is_strict:
+                    raise _too_wide()
+                return Counted(count=number, exact=False)
         if cap is not None and number > cap:
             return Counted(count=cap, exact=False)
         return Counted(count=number)
+
+    def _count_exact(self, search: _Search, *, cap: int | None) -> int:
+        with self._columns(search) as found:
+            if found:
+                return found.snapshot.count(found.asked, cap=cap)
+        inner = f"SELECT 1 FROM whodid_event WHERE {search.where.sql}"
+        capped = inner if cap is None else f"{inner} LIMIT {int(cap) + 1}"
+        return int(self._one(f"SELECT count(*) FROM ({capped})", search.where.params))
 
     def _group_by(self, search: _Search, field: FacetField) -> Counter[str]:
         counted: Counter[str] = Counter()
@@ -515,36 +803,15 @@ class Reader:
         if value is None:
             return ""
         if field == "ip":
-            family = socket.AF_INET if len(value) == 4 else socket.AF_INET6
-            return socket.inet_ntop(family, value)
+            return address_text(value)
         if field in _NAMES:
             return _NAMES[field][int(value)]
         return self._dictionary.text(value)
 
-    def _group_decoded(
-        self, search: _Search, fields: Sequence[FacetField]
-    ) -> dict[FacetField, Counter[str]]:
-        counted: dict[FacetField, Counter[str]] = {field: Counter() for field in fields}
-        for stored in self._matching(search):
-            columns = derive_stored(stored)
-            for field in fields:
-                if field == "tenant":
-                    counted[field][stored.tenant_id] += 1
-                else:
-                    value = getattr(columns, field)
-                    is_code = field in _NAMES or field == "ip"
-                    counted[field][self._text(field, value) if is_code else value] += 1
-        return counted
-
-    def _moments(
+    def _group_by_time(
         self, search: _Search, starts: Sequence[int], split_by: SplitBy
-    ) -> Iterator[tuple[int, str, int]]:
-        """Triples of a time in microseconds, an outcome or severity, and how many."""
-        if not search.where.exact:
-            for stored in self._matching(search):
-                name = stored.outcome if split_by == "outcome" else stored.severity
-                yield stored.occurred_at.micros, name, 1
-            return
+    ) -> list[Counter[str]]:
+        """For each bucket how many events there are of each outcome or severity."""
         # All edges lie on a grid of this step, so counting per step loses nothing.
         step = math.gcd(*(end - start for start, end in itertools.pairwise(starts)))
         rows = self._connection.execute(
@@ -553,16 +820,77 @@ class Reader:
             "GROUP BY 1, 2 ORDER BY 1, 2",
             (starts[0], step, *search.where.params, starts[0], starts[-1]),
         )
+        counts: list[Counter[str]] = [Counter() for _ in starts[:-1]]
         for number, code, count in rows:
-            yield starts[0] + number * step, _NAMES[split_by][code], count
+            bucket = bisect_right(starts, starts[0] + number * step) - 1
+            counts[bucket][_NAMES[split_by][code]] += count
+        return counts
 
 
-def _at(search: _Search, positions: Sequence[int]) -> _Search:
-    """The search as what it was decided to match."""
-    where = Where(
-        "position IN (SELECT value FROM json_each(?))", (json.dumps(positions),), exact=True
+def _too_wide() -> InvalidError:
+    return InvalidError(
+        "this can't be counted in the time there is, since your access is limited by a search "
+        "that no index answers; ask for a shorter time"
     )
-    return replace(search, where=where)
+
+
+def _is_pointed(node: Node) -> bool:
+    """Must an event be one of the few that an index of their own leads to?"""
+    terms = node.terms if isinstance(node, And) else (node,)
+    return any(isinstance(term, Term) and term.field in _POINTING for term in terms)
+
+
+def _is_time_alone(node: Node) -> bool:
+    """Does the tree ask for nothing but when events occurred?"""
+    terms = node.terms if isinstance(node, And) else (node,)
+    return all(isinstance(term, Term) and term.field == "created" for term in terms)
+
+
+def _time_bounds(terms: Sequence[Node]) -> tuple[int | None, int | None]:
+    """From when to before when all hits happened, in microseconds."""
+    low: int | None = None
+    high: int | None = None
+    for term in terms:
+        if not isinstance(term, Term) or term.field != "created" or term.op != "range":
+            continue
+        start, end = term.value if isinstance(term.value, tuple) else (None, None)
+        if isinstance(start, Instant):
+            low = start.micros if low is None else max(low, start.micros)
+        if isinstance(end, Instant):
+            high = end.micros if high is None else min(high, end.micros)
+    return low, high
+
+
+def _part(
+    indexed: _Indexed, search: _Search, *, after: tuple[int, int] | None, upwards: bool
+) -> Walk:
+    """The part of the log with hits from a place on."""
+    low, high = indexed.low, indexed.high
+    if after and upwards:
+        low = after[0] if low is None else max(low, after[0])
+    if after and not upwards:
+        high = after[0] + 1 if high is None else min(high, after[0] + 1)
+    newest = min(search.newest, indexed.watermark)
+    return Walk(low=low, high=high, newest=newest, upwards=upwards)
+
+
+def _is_beyond(edge: int, *, upwards: bool) -> Callable[[tuple[int, int]], bool]:
+    """Might hits that are still to come lie before this one?"""
+    if upwards:
+        return lambda place: place[0] >= edge
+    return lambda place: place[0] <= edge
+
+
+def _beyond(after: tuple[int, int] | None, *, upwards: bool) -> Where:
+    if after is None:
+        return Where("1")
+    return Where(f"(occurred_at, position) {'>' if upwards else '<'} (?, ?)", after)
+
+
+def _at(search: _Search, decision: Decision) -> _Search:
+    """The search as what it was decided to match."""
+    where = Where("position IN (SELECT value FROM json_each(?))", (decision.listed,))
+    return replace(search, where=where, positions=decision.positions, is_whole=decision.is_whole)
 
 
 def _stored(row: tuple[Any, ...]) -> StoredEvent:
@@ -572,35 +900,10 @@ def _stored(row: tuple[Any, ...]) -> StoredEvent:
     return canonical.restore(body, gone=gone, index=index, position=position)
 
 
-def _facet(field: FacetField, counted: Counter[str], limit: int) -> Facet:
-    """Merge what searches can't tell apart, and take the commonest."""
-    merged: dict[tuple[str, str], FacetValue] = {}
-    for text, count in counted.items():
-        value = _facet_value(field, text, count) if text else None
-        if value is None:
-            continue
-        same = (value.field, fold(value.value))
-        before = merged.get(same)
-        # Names change: the one with more events is shown for the id.
-        shown = value if before is None or value.count > before.count else before
-        merged[same] = FacetValue(
-            field=shown.field,
-            value=shown.value,
-            label=shown.label,
-            count=value.count + (before.count if before else 0),
-        )
-    ordered = sorted(merged.values(), key=lambda value: (-value.count, value.value))
-    return Facet(field=field, values=ordered[:limit], distinct=len(ordered))
-
-
-def _facet_value(field: FacetField, text: str, count: int) -> FacetValue:
-    if field != "actor":
-        return FacetValue(field=field, value=text, label=text, count=count)
-    actor = actor_from_text(text)
-    label = actor.name or actor.email or actor.id or actor.type
-    if actor.id:
-        return FacetValue(field="actor.id", value=actor.id, label=label, count=count)
-    return FacetValue(field="actor.type", value=actor.type, label=label, count=count)
+def newest_position(connection: sqlite3.Connection) -> int:
+    """The position given last, 0 when there is none."""
+    select = "SELECT value FROM whodid_counter WHERE name = 'position'"
+    return int(connection.execute(select).fetchone()[0])
 
 
 def keys(connection: sqlite3.Connection, *, key_id: str | None = None) -> list[ApiKey]:

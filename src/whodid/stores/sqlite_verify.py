@@ -21,6 +21,8 @@ from whodid.ledger.merkle import Frontier, leaf_hash
 from whodid.stores.base import Problem, TreeHead, VerifyReport
 from whodid.stores.migrate import migrate_sqlite
 from whodid.stores.rows import Columns, derive_stored, log_id, reference_hash
+from whodid.stores.sqlite_column_check import column_problems
+from whodid.stores.sqlite_text_verify import TextCheck
 from whodid.stores.sqlite_write import CODEC_RAW, DictKind
 
 MAX_PROBLEMS = 1_000
@@ -57,6 +59,7 @@ class _Check:
     access: Access
     dictionary: dict[int, tuple[int, int, str]]
     trees: dict[int, _Tree]
+    text: TextCheck | None = None
     problems: list[Problem] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
     events: int = 0
@@ -85,6 +88,8 @@ def verify(
     for ref, (tenant, kind, value) in check.dictionary.items():
         if kind == DictKind.TENANT and tenant == 0 and access.sees(value):
             check.trees[ref] = _Tree(value)
+    if access.tenants is None:
+        check.text = TextCheck(connection)
     total = connection.execute("SELECT count(*) FROM whodid_leaf").fetchone()[0]
     for done, row in enumerate(_leaves(connection, check.trees), start=1):
         _check_leaf(check, row)
@@ -156,6 +161,13 @@ def _check_event(check: _Check, row: dict[str, Any], tenant_name: str) -> None:
     columns = derive_stored(stored)
     _check_columns(check, row, columns)
     _check_references(check, stored, columns)
+    if check.text:
+        check.text.add(
+            position=position,
+            tenant=tenant,
+            occurred_at=columns.occurred_at,
+            body=row["body"],
+        )
 
 
 def _check_columns(check: _Check, row: dict[str, Any], columns: Columns) -> None:
@@ -223,6 +235,8 @@ def _check_whole(check: _Check) -> None:
         return int(check.connection.execute(sql).fetchone()[0])
 
     _check_file(check)
+    for fault in column_problems(check.connection):
+        check.report(f"{fault}; run whodid index --rebuild")
     leaves = sum(tree.frontier.size for tree in check.trees.values())
     if number("SELECT count(*) FROM whodid_leaf") != leaves:
         check.report("there are leaves of an unknown tenant")
@@ -234,6 +248,7 @@ def _check_whole(check: _Check) -> None:
     last = number("SELECT coalesce(max(position), 0) FROM whodid_leaf")
     if last != leaves:
         check.report("the positions of the leaves have holes")
+    _check_text(check, last=last)
     if number("SELECT coalesce(max(value), 0) FROM whodid_counter WHERE name = 'position'") != last:
         check.report("the position counter differs from the leaves")
     if number(
@@ -253,6 +268,14 @@ def _check_leftovers(check: _Check) -> None:
     used = check.used | check.trees.keys() | _key_apps(check.connection)
     if check.dictionary.keys() - used:
         check.report("the dictionary holds values that no event uses")
+
+
+def _check_text(check: _Check, *, last: int) -> None:
+    """The text index; not after other faults, which it would only repeat."""
+    if check.problems or check.text is None:
+        return
+    for fault in check.text.faults(last=last, values=check.dictionary):
+        check.report(f"{fault}; run whodid index --rebuild")
 
 
 def _check_file(check: _Check) -> None:

@@ -1,31 +1,40 @@
 """Appending to SQLite: one transaction that stores, finds doubles, and seals.
 
-Order inside the transaction: the counter and the trees' states are read (never kept in memory,
-since other processes write too), doubles are answered, the rest gets index and position,
-everything is inserted, states and counter are written. A crash anywhere leaves nothing; a commit
-leaves all.
+What needs no database is made before the transaction begins: stamp, entry, body and columns of
+every event, so that the write lock is held for statements alone. Inside: the counter and the
+trees' states are read (never kept in memory, since other processes write too), doubles are
+answered, the rest gets index and position, everything is inserted, states and counter are written.
+A crash anywhere leaves nothing; a commit leaves all.
+
+Several batches may share a transaction and so its one fsync. Each is all or nothing for itself:
+whether a batch conflicts is decided before anything of it is inserted.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import chain
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from whodid import canonical
 from whodid.canonical import SEED_BYTES, Encoded
 from whodid.errors import ConflictError
 from whodid.ids import uuid7, uuid_bytes
 from whodid.ledger.merkle import Frontier, leaf_hash
-from whodid.stores.base import ApiKey, Receipt
+from whodid.stores.base import ApiKey, Batch, Receipt
 from whodid.stores.rows import Columns, derive, log_id, reference_hash
 from whodid.times import Instant
 
 CODEC_RAW = 0
 _MAX_CACHED_REFS = 200_000
+_LOOKED_UP_AT_ONCE = 128
 
 
 class DictKind(IntEnum):
@@ -39,77 +48,105 @@ class DictKind(IntEnum):
     AGENT = 6
 
 
+_TENANT, _ACTOR, _ACTION, _APP, _COUNTRY, _AGENT = (int(kind) for kind in DictKind)
+
 DictKey = tuple[int, int, str]  # tenant, kind, value
 
 
-@dataclass(slots=True)
-class _Tree:
-    """One tenant's tree inside a transaction."""
+_Id: TypeAlias = tuple[str, bytes]  # tenant, id
+_Key: TypeAlias = tuple[str, str, str]  # tenant, application, idempotency key
 
+
+class _Ready(Struct):
+    """An event with everything that is made of it without the database.
+
+    Attributes:
+        hashes: Pairs of kind and hash, for the references.
+        index: Its leaf, once it has one.
+    """
+
+    encoded: Encoded
+    id: str
+    packed_id: bytes
     tenant: str
-    frontier: Frontier
+    received_at: Instant
+    body: bytes
+    seed: bytes
+    entry: bytes
+    leaf: bytes
+    columns: Columns
+    hashes: list[tuple[int, int]]
+    index: int = -1
+    gone: None = None
+
+    def receipt(self, *, duplicate: bool) -> Receipt:
+        return Receipt(
+            id=self.id,
+            tenant=self.tenant,
+            index=self.index,
+            received_at=self.received_at,
+            duplicate=duplicate,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What is there already under an id or key."""
+class _Stored(Struct):
+    """What is in the database already under an id."""
 
-    receipt: Receipt
+    id: str
+    tenant: str
+    index: int
+    received_at: int
     body: bytes
     gone: bytes | None
 
+    def receipt(self, *, duplicate: bool) -> Receipt:
+        return Receipt(
+            id=self.id,
+            tenant=self.tenant,
+            index=self.index,
+            received_at=Instant.from_micros(self.received_at),
+            duplicate=duplicate,
+        )
 
-@dataclass(slots=True)
-class _Transaction:
-    """All that one append learns and will insert."""
 
-    connection: sqlite3.Connection
-    key: bytes
-    position: int
-    cache: dict[DictKey, int]
-    learnt: dict[DictKey, int] = field(default_factory=dict)
-    trees: dict[int, _Tree] = field(default_factory=dict)
-    by_id: dict[tuple[int, str], _Stored] = field(default_factory=dict)
-    by_idempotency: dict[tuple[int, int, str], str] = field(default_factory=dict)
-    events: list[tuple[object, ...]] = field(default_factory=list)
-    leaves: list[tuple[int, int, bytes, int]] = field(default_factory=list)
-    refs: list[tuple[int, int, int, int]] = field(default_factory=list)
+def _ready(batch: Batch, *, key: bytes) -> list[_Ready]:
+    """Everything of a batch that needs no database."""
+    seeds = os.urandom(SEED_BYTES * len(batch.events))
+    times = batch.times()
+    return [
+        _ready_event(
+            encoded,
+            writer=batch.writer,
+            now=now,
+            seed=seeds[place * SEED_BYTES : (place + 1) * SEED_BYTES],
+            key=key,
+        )
+        for place, (encoded, now) in enumerate(zip(batch.events, times, strict=True))
+    ]
 
-    def ref(self, tenant: int, kind: DictKind, value: str) -> int:
-        """The number of a text value, learnt when it is new; 0 for the empty text."""
-        if not value:
-            return 0
-        wanted = (tenant, int(kind), value)
-        known = self.cache.get(wanted) or self.learnt.get(wanted)
-        if known is None:
-            row = (
-                self.connection.execute(
-                    "SELECT ref FROM whodid_dict WHERE tenant = ? AND kind = ? AND val = ?", wanted
-                ).fetchone()
-                or self.connection.execute(
-                    "INSERT INTO whodid_dict (tenant, kind, val) VALUES (?, ?, ?) RETURNING ref",
-                    wanted,
-                ).fetchone()
-            )
-            known = self.learnt[wanted] = int(row[0])
-        return known
 
-    def tree(self, tenant_ref: int, tenant: str) -> _Tree:
-        """The tenant's tree as of the beginning of this transaction plus what was added in it."""
-        known = self.trees.get(tenant_ref)
-        if known is None:
-            row = self.connection.execute(
-                "SELECT size, frontier FROM whodid_log_state WHERE tenant = ?", (tenant_ref,)
-            ).fetchone()
-            if row is None:
-                row = (0, b"")
-                self.connection.execute(
-                    "INSERT INTO whodid_log_state (tenant, log_id, size, frontier) "
-                    "VALUES (?, ?, 0, x'')",
-                    (tenant_ref, log_id(self.key, tenant=tenant)),
-                )
-            known = self.trees[tenant_ref] = _Tree(tenant, Frontier.from_bytes(row[0], row[1]))
-        return known
+def _ready_event(
+    encoded: Encoded, *, writer: str | None, now: Instant, seed: bytes, key: bytes
+) -> _Ready:
+    event = encoded.event
+    tenant = canonical.tenant_of(event)
+    event_id = event.id or uuid7()
+    stamp = canonical.stamp_bytes(event_id=event_id, received_at=now, tenant=tenant, writer=writer)
+    columns = derive(event, labels=encoded.labels, received_at=now)
+    entry = canonical.commit(encoded.core, stamp, encoded.units, seed=seed)
+    return _Ready(
+        encoded,
+        event_id,
+        uuid_bytes(event_id),
+        tenant,
+        now,
+        canonical.body_bytes(encoded.core, stamp, encoded.units),
+        seed,
+        entry,
+        leaf_hash(entry),
+        columns,
+        [(int(kind), reference_hash(key, tenant=tenant, name=name)) for kind, name in columns.refs],
+    )
 
 
 class Writer:
@@ -120,220 +157,342 @@ class Writer:
         self._key = key
         self._cache: dict[DictKey, int] = {}
 
-    def append(
-        self, batch: Sequence[Encoded], *, writer: str | None, times: Sequence[Instant]
-    ) -> list[Receipt]:
-        """Store a batch, all or nothing; see `EventStore.append`."""
-        if not batch:
-            return []
+    def ready(self, batches: Sequence[Batch]) -> list[list[_Ready]]:
+        """What `append_ready` takes; made without the lock."""
+        return [_ready(batch, key=self._key) for batch in batches]
+
+    def append_ready(
+        self, batches: Sequence[Batch], ready: Sequence[Sequence[_Ready]]
+    ) -> list[list[Receipt] | ConflictError]:
+        """Store batches in one transaction; see `EventStore.append_each`."""
         with transaction(self._connection):
-            row = self._connection.execute(
-                "SELECT value FROM whodid_counter WHERE name = 'position'"
-            ).fetchone()
-            work = _Transaction(self._connection, self._key, row[0], self._cache)
-            seeds = os.urandom(SEED_BYTES * len(batch))
-            receipts = [
-                _add(
-                    work,
-                    encoded,
-                    place=place,
-                    writer=writer,
-                    now=now,
-                    seed=seeds[place * SEED_BYTES : (place + 1) * SEED_BYTES],
-                )
-                for place, (encoded, now) in enumerate(zip(batch, times, strict=True))
+            work = _Transaction(self._connection, self._key, self._cache)
+            work.find_trees(ready)
+            work.find_doubles(ready)
+            answers = [
+                work.take(events, batch=batch) for batch, events in zip(batches, ready, strict=True)
             ]
-            _insert(work)
+            work.insert()
         # Only now: what a rolled back transaction learnt would point at nothing.
         if len(self._cache) > _MAX_CACHED_REFS:
             self._cache.clear()
         self._cache |= work.learnt
-        return receipts
+        return answers
 
 
-def _add(
-    work: _Transaction,
-    encoded: Encoded,
-    *,
-    place: int,
-    writer: str | None,
-    now: Instant,
-    seed: bytes,
-) -> Receipt:
-    event = encoded.event
-    tenant = canonical.tenant_of(event)
-    tenant_ref = work.ref(0, DictKind.TENANT, tenant)
-    stored = _find_double(work, encoded, tenant_ref=tenant_ref, tenant=tenant, place=place)
-    if stored is not None:
-        return stored
-    event_id = event.id or uuid7()
-    tree = work.tree(tenant_ref, tenant)
-    stamp = canonical.stamp_bytes(event_id=event_id, received_at=now, tenant=tenant, writer=writer)
-    entry = canonical.commit(encoded.core, stamp, encoded.units, seed=seed)
-    body = canonical.body_bytes(encoded.core, stamp, encoded.units)
-    index = tree.frontier.size
-    tree.frontier.append(leaf_hash(entry))
-    work.position += 1
-    columns = derive(event, labels=encoded.labels, received_at=now)
-    work.events.append(_event_row(work, columns, tenant_ref, index, event_id, body, seed))
-    work.leaves.append((tenant_ref, index, entry, work.position))
-    work.refs += [
-        (
-            int(kind),
-            reference_hash(work.key, tenant=tenant, name=name),
-            columns.occurred_at,
-            work.position,
-        )
-        for kind, name in columns.refs
-    ]
-    receipt = Receipt(id=event_id, tenant=tenant, index=index, received_at=now)
-    work.by_id[tenant_ref, event_id] = _Stored(receipt, body, None)
-    if event.idempotency_key:
-        app_ref = work.ref(tenant_ref, DictKind.APP, columns.app)
-        work.by_idempotency[tenant_ref, app_ref, event.idempotency_key] = event_id
-    return receipt
+@dataclass(slots=True)
+class _Transaction:
+    """All that one transaction learns and will insert.
 
+    Everything is kept by the tenant's name: a tenant gets its number when an event of it is
+    inserted, so that a refused batch leaves none behind.
 
-def _event_row(
-    work: _Transaction,
-    columns: Columns,
-    tenant: int,
-    index: int,
-    event_id: str,
-    body: bytes,
-    seed: bytes,
-) -> tuple[object, ...]:
-    return (
-        work.position,
-        tenant,
-        index,
-        uuid_bytes(event_id),
-        columns.occurred_at,
-        columns.received_at,
-        work.ref(tenant, DictKind.ACTOR, columns.actor),
-        work.ref(tenant, DictKind.ACTION, columns.action),
-        columns.category,
-        columns.operation,
-        columns.severity,
-        columns.outcome,
-        work.ref(tenant, DictKind.APP, columns.app),
-        work.ref(tenant, DictKind.COUNTRY, columns.country),
-        work.ref(tenant, DictKind.AGENT, columns.agent),
-        columns.ip,
-        CODEC_RAW,
-        body,
-        seed,
-    )
-
-
-def _find_double(
-    work: _Transaction, encoded: Encoded, *, tenant_ref: int, tenant: str, place: int
-) -> Receipt | None:
-    """The first receipt, when this event was stored before.
-
-    Raises:
-        ConflictError: Its id or key was, with another body.
+    Attributes:
+        by_id: Events under a tenant and an id: the stored ones among those that were asked for,
+            and those taken before in this transaction.
+        by_key: Ids under a tenant, an application and an idempotency key, likewise.
     """
-    event = encoded.event
-    for by, event_id in (
-        ("id", event.id or None),
-        ("idempotency key", _id_of_key(work, encoded, tenant_ref)),
-    ):
-        stored = event_id and _stored(work, tenant_ref, tenant, event_id)
-        if stored:
-            path = canonical.first_difference(encoded, body=stored.body, gone=stored.gone)
-            if path is not None:
-                raise ConflictError(path, index=place, by=by)
-            first = stored.receipt
-            return Receipt(
-                id=first.id,
-                tenant=first.tenant,
-                index=first.index,
-                received_at=first.received_at,
-                duplicate=True,
+
+    connection: sqlite3.Connection
+    key: bytes
+    cache: dict[DictKey, int]
+    learnt: dict[DictKey, int] = field(default_factory=dict)
+    trees: dict[str, Frontier] = field(default_factory=dict)
+    by_id: dict[_Id, _Ready | _Stored] = field(default_factory=dict)
+    by_key: dict[_Key, bytes] = field(default_factory=dict)
+    taken: list[_Ready] = field(default_factory=list)
+
+    def find_trees(self, ready: Sequence[Sequence[_Ready]]) -> None:
+        """Take up the tree of every tenant; one that is new has an empty tree."""
+        names = {event.tenant for events in ready for event in events}
+        self._know({(0, _TENANT, name) for name in names})
+        self.trees = {name: Frontier() for name in names}
+        numbered = {number: name for name in names if (number := self._tenant(name))}
+        for number, size, frontier in _look_up(
+            self.connection,
+            "SELECT s.tenant, s.size, s.frontier FROM wanted AS w "
+            "CROSS JOIN whodid_log_state AS s WHERE s.tenant = w.a",
+            [(number,) for number in numbered],
+        ):
+            self.trees[numbered[number]] = Frontier.from_bytes(size, frontier)
+
+    def find_doubles(self, ready: Sequence[Sequence[_Ready]]) -> None:
+        """Look up all that is stored under the ids and keys that the senders gave."""
+        ids: set[_Id] = set()
+        keys: set[_Key] = set()
+        for event in chain.from_iterable(ready):
+            given = event.encoded.event
+            if given.id:
+                ids.add((event.tenant, event.packed_id))
+            if given.idempotency_key:
+                keys.add((event.tenant, event.columns.app, given.idempotency_key))
+        if keys:
+            self._find_keys(keys)
+            ids |= {(tenant, packed) for (tenant, _, _), packed in self.by_key.items()}
+        self._find_ids(ids)
+
+    def _find_keys(self, keys: set[_Key]) -> None:
+        apps = {(number, _APP, app) for name, app, _ in keys if (number := self._tenant(name))}
+        self._know({known for known in apps if known[2]})
+        wanted: dict[tuple[int, int, str], _Key] = {}
+        for name, app, key in keys:
+            tenant = self._tenant(name)
+            app_number = self._number((tenant, _APP, app)) if app else 0
+            if tenant and app_number is not None:  # else nothing can be stored under the key
+                wanted[tenant, app_number, key] = (name, app, key)
+        for tenant, number, key, packed in _look_up(
+            self.connection,
+            "SELECT i.tenant, i.app, i.key, i.id FROM wanted AS w CROSS JOIN whodid_idempotency "
+            "AS i WHERE i.tenant = w.a AND i.app = w.b AND i.key = w.c",
+            list(wanted),
+        ):
+            self.by_key[wanted[tenant, number, key]] = packed
+
+    def _find_ids(self, ids: set[_Id]) -> None:
+        names = {number: name for name in self.trees if (number := self._tenant(name))}
+        numbers = {name: number for number, name in names.items()}
+        for tenant, packed, index, received_at, body, gone in _look_up(
+            self.connection,
+            'SELECT e.tenant, e.id, e."index", e.received_at, e.body, e.gone FROM wanted AS w '
+            "CROSS JOIN whodid_event AS e WHERE e.tenant = w.a AND e.id = w.b",
+            [(numbers[name], packed) for name, packed in ids if name in numbers],
+        ):
+            self.by_id[names[tenant], packed] = _Stored(
+                _uuid_text(packed), names[tenant], index, received_at, body, gone
             )
-    return None
 
+    def take(self, events: Sequence[_Ready], *, batch: Batch) -> list[Receipt] | ConflictError:
+        """Take up a batch for insertion, or answer why it conflicts and leave no trace of it."""
+        fresh: dict[_Id, _Ready] = {}
+        keys: dict[_Key, bytes] = {}
+        answers: list[_Ready | _Stored] = []
+        try:
+            for place, event in enumerate(events):
+                double = self._find_double(event, place=place, fresh=fresh, keys=keys)
+                answers.append(event if double is None else double)
+                if double is None:
+                    fresh[event.tenant, event.packed_id] = event
+                    if event.encoded.event.idempotency_key:
+                        keys[_key_of(event)] = event.packed_id
+            self._check_parts(events, answers, batch=batch)
+        except ConflictError as error:
+            return error
+        self.by_id |= fresh
+        self.by_key |= keys
+        self._seal(fresh.values())
+        return [
+            answer.receipt(duplicate=answer is not event)
+            for answer, event in zip(answers, events, strict=True)
+        ]
 
-def _id_of_key(work: _Transaction, encoded: Encoded, tenant_ref: int) -> str | None:
-    key = encoded.event.idempotency_key
-    if not key:
+    def _check_parts(
+        self, events: Sequence[_Ready], answers: Sequence[_Ready | _Stored], *, batch: Batch
+    ) -> None:
+        """Refuse a batch under a key that another batch was stored under."""
+        if batch.key is None:
+            return
+        parts = [place for place in range(len(events)) if batch.is_part(place)]
+        new = [place for place in parts if answers[place] is events[place]]
+        if new and any(_key_of(events[place]) in self.by_key for place in parts):
+            raise ConflictError("/events", index=new[0], by="idempotency key")
+
+    def _find_double(
+        self,
+        event: _Ready,
+        *,
+        place: int,
+        fresh: Mapping[_Id, _Ready],
+        keys: Mapping[_Key, bytes],
+    ) -> _Ready | _Stored | None:
+        """What was stored before under the event's id or key, here or in the same batch.
+
+        Raises:
+            ConflictError: It has another body.
+        """
+        given = event.encoded.event
+        by_id = (event.tenant, event.packed_id) if given.id else None
+        by_key = None
+        if given.idempotency_key:
+            name = _key_of(event)
+            packed = keys.get(name) or self.by_key.get(name)
+            by_key = (event.tenant, packed) if packed else None
+        for by, known in (("id", by_id), ("idempotency key", by_key)):
+            stored = known and (fresh.get(known) or self.by_id.get(known))
+            if stored:
+                path = canonical.first_difference(event.encoded, body=stored.body, gone=stored.gone)
+                if path is not None:
+                    raise ConflictError(path, index=place, by=by)
+                return stored
         return None
-    source = encoded.event.source
-    # Looked up, not learnt: when this event proves to be a double, nothing may stay behind.
-    app_ref = 0
-    if source and source.app:
-        app_ref = _known_ref(work, (tenant_ref, int(DictKind.APP), source.app))
-        if not app_ref:
-            return None
-    pending = work.by_idempotency.get((tenant_ref, app_ref, key))
-    if pending:
-        return pending
-    row = work.connection.execute(
-        "SELECT id FROM whodid_idempotency WHERE tenant = ? AND app = ? AND key = ?",
-        (tenant_ref, app_ref, key),
-    ).fetchone()
-    return _uuid_text(row[0]) if row else None
 
+    def _seal(self, fresh: Iterable[_Ready]) -> None:
+        """Give new events their leaves, in their order."""
+        for event in fresh:
+            tree = self.trees[event.tenant]
+            event.index = tree.size
+            tree.append(event.leaf)
+            self.taken.append(event)
 
-def _known_ref(work: _Transaction, wanted: DictKey) -> int:
-    known = work.cache.get(wanted) or work.learnt.get(wanted)
-    if known is None:
-        row = work.connection.execute(
-            "SELECT ref FROM whodid_dict WHERE tenant = ? AND kind = ? AND val = ?", wanted
+    def insert(self) -> None:
+        """Write everything that was taken."""
+        if not self.taken:
+            return
+        self._learn({(0, _TENANT, event.tenant) for event in self.taken})
+        self._learn(
+            {
+                (tenant, kind, value)
+                for event in self.taken
+                for tenant in (self._tenant(event.tenant),)
+                for kind, value in _texts(event.columns)
+                if value
+            }
+        )
+        [first] = self.connection.execute(
+            "SELECT value + 1 FROM whodid_counter WHERE name = 'position'"
         ).fetchone()
-        known = row[0] if row else 0
-    return known
+        self._insert_events(first)
+        self._insert_trees()
+        self.connection.execute(
+            "UPDATE whodid_counter SET value = ? WHERE name = 'position'",
+            (first + len(self.taken) - 1,),
+        )
+
+    def _insert_events(self, first: int) -> None:
+        events, leaves, refs, keys = [], [], [], []
+        for position, event in enumerate(self.taken, first):
+            tenant = self._tenant(event.tenant)
+            events.append(self._row(event, position=position, tenant=tenant))
+            leaves.append((tenant, event.index, event.entry, position))
+            occurred_at = event.columns.occurred_at
+            refs += [(kind, hash_, occurred_at, position) for kind, hash_ in event.hashes]
+            key = event.encoded.event.idempotency_key
+            if key:
+                app = event.columns.app
+                number = self._number((tenant, _APP, app)) if app else 0
+                keys.append((tenant, number, key, event.packed_id))
+        many = self.connection.executemany
+        many(
+            'INSERT INTO whodid_event (position, tenant, "index", id, occurred_at, received_at, '
+            "actor, action, category, operation, severity, outcome, app, country, agent, ip, "
+            "codec, body, secret) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            events,
+        )
+        many(
+            'INSERT INTO whodid_leaf (tenant, "index", entry, position) VALUES (?, ?, ?, ?)',
+            leaves,
+        )
+        # Two ids may share a hash: the row is a hint, one is enough.
+        many(
+            "INSERT OR IGNORE INTO whodid_event_ref (kind, hash, occurred_at, position) "
+            "VALUES (?, ?, ?, ?)",
+            refs,
+        )
+        many("INSERT INTO whodid_idempotency (tenant, app, key, id) VALUES (?, ?, ?, ?)", keys)
+
+    def _row(self, event: _Ready, *, position: int, tenant: int) -> tuple[object, ...]:
+        columns = event.columns
+        return (
+            position,
+            tenant,
+            event.index,
+            event.packed_id,
+            columns.occurred_at,
+            columns.received_at,
+            self._number((tenant, _ACTOR, columns.actor)),
+            self._number((tenant, _ACTION, columns.action)),
+            columns.category,
+            columns.operation,
+            columns.severity,
+            columns.outcome,
+            self._number((tenant, _APP, columns.app)) if columns.app else 0,
+            self._number((tenant, _COUNTRY, columns.country)) if columns.country else 0,
+            self._number((tenant, _AGENT, columns.agent)) if columns.agent else 0,
+            columns.ip,
+            CODEC_RAW,
+            event.body,
+            event.seed,
+        )
+
+    def _insert_trees(self) -> None:
+        self.connection.executemany(
+            "INSERT INTO whodid_log_state (tenant, log_id, size, frontier) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (tenant) DO UPDATE SET size = excluded.size, frontier = excluded.frontier",
+            [
+                (self._tenant(name), log_id(self.key, tenant=name), tree.size, tree.to_bytes())
+                for name in dict.fromkeys(event.tenant for event in self.taken)
+                for tree in (self.trees[name],)
+            ],
+        )
+
+    # -- the dictionary
+
+    def _number(self, wanted: DictKey) -> int | None:
+        return self.cache.get(wanted) or self.learnt.get(wanted)
+
+    def _tenant(self, name: str) -> int:
+        """The number of a tenant; 0 while it has none."""
+        return self._number((0, _TENANT, name)) or 0
+
+    def _know(self, wanted: Iterable[DictKey]) -> list[DictKey]:
+        """Look up the numbers that are not known yet; what has none."""
+        unknown = [key for key in wanted if key not in self.cache and key not in self.learnt]
+        for tenant, kind, value, ref in _look_up(
+            self.connection,
+            "SELECT d.tenant, d.kind, d.val, d.ref FROM wanted AS w CROSS JOIN whodid_dict AS d "
+            "WHERE d.tenant = w.a AND d.kind = w.b AND d.val = w.c",
+            unknown,
+        ):
+            self.learnt[tenant, kind, value] = ref
+        return [key for key in unknown if key not in self.learnt]
+
+    def _learn(self, wanted: Iterable[DictKey]) -> None:
+        """Give a number to every value that has none, in an order that does not vary."""
+        new = sorted(self._know(wanted))
+        if not new:
+            return
+        [newest] = self.connection.execute(
+            "SELECT coalesce(max(ref), 0) FROM whodid_dict"
+        ).fetchone()
+        rows = [(ref, *key) for ref, key in enumerate(new, newest + 1)]
+        self.connection.executemany(
+            "INSERT INTO whodid_dict (ref, tenant, kind, val) VALUES (?, ?, ?, ?)", rows
+        )
+        self.learnt |= {(tenant, kind, value): ref for ref, tenant, kind, value in rows}
 
 
-def _stored(work: _Transaction, tenant_ref: int, tenant: str, event_id: str) -> _Stored | None:
-    pending = work.by_id.get((tenant_ref, event_id))
-    if pending:
-        return pending
-    row = work.connection.execute(
-        'SELECT "index", received_at, body, gone FROM whodid_event WHERE tenant = ? AND id = ?',
-        (tenant_ref, uuid_bytes(event_id)),
-    ).fetchone()
-    if row is None:
-        return None
-    receipt = Receipt(
-        id=event_id, tenant=tenant, index=row[0], received_at=Instant.from_micros(row[1])
-    )
-    return _Stored(receipt, row[2], row[3])
+def _key_of(event: _Ready) -> _Key:
+    return event.tenant, event.columns.app, str(event.encoded.event.idempotency_key)
 
 
-def _insert(work: _Transaction) -> None:
-    connection = work.connection
-    connection.executemany(
-        'INSERT INTO whodid_event (position, tenant, "index", id, occurred_at, received_at, actor, '
-        "action, category, operation, severity, outcome, app, country, agent, ip, codec, body, "
-        "secret) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        work.events,
+def _texts(columns: Columns) -> tuple[tuple[int, str], ...]:
+    """What of an event is kept in the dictionary."""
+    return (
+        (_ACTOR, columns.actor),
+        (_ACTION, columns.action),
+        (_APP, columns.app),
+        (_COUNTRY, columns.country),
+        (_AGENT, columns.agent),
     )
-    connection.executemany(
-        'INSERT INTO whodid_leaf (tenant, "index", entry, position) VALUES (?, ?, ?, ?)',
-        work.leaves,
-    )
-    # Two ids may share a hash: the row is a hint, one is enough.
-    connection.executemany(
-        "INSERT OR IGNORE INTO whodid_event_ref (kind, hash, occurred_at, position) "
-        "VALUES (?, ?, ?, ?)",
-        work.refs,
-    )
-    connection.executemany(
-        "INSERT INTO whodid_idempotency (tenant, app, key, id) VALUES (?, ?, ?, ?)",
-        [(*key, uuid_bytes(event_id)) for key, event_id in work.by_idempotency.items()],
-    )
-    connection.executemany(
-        "UPDATE whodid_log_state SET size = ?, frontier = ? WHERE tenant = ?",
-        [
-            (tree.frontier.size, tree.frontier.to_bytes(), tenant)
-            for tenant, tree in work.trees.items()
-        ],
-    )
-    connection.execute(
-        "UPDATE whodid_counter SET value = ? WHERE name = 'position'", (work.position,)
-    )
+
+
+def _look_up(
+    connection: sqlite3.Connection, select: str, rows: Sequence[tuple[object, ...]]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows that `select` finds for a table `wanted` with the columns a, b, c of these values.
+
+    One statement for many: each statement costs more than what it looks up. Lists are filled up
+    with NULL, which equals nothing, so that few different statements are prepared.
+    """
+    for start in range(0, len(rows), _LOOKED_UP_AT_ONCE):
+        part = rows[start : start + _LOOKED_UP_AT_ONCE]
+        width, size = len(part[0]), 1 << (len(part) - 1).bit_length()
+        place = f"({', '.join('?' * width)})"
+        params = [*chain.from_iterable(part), *[None] * (width * (size - len(part)))]
+        yield from connection.execute(
+            f"WITH wanted ({', '.join('abc'[:width])}) AS (VALUES {', '.join([place] * size)}) "
+            f"{select}",
+            params,
+        )
 
 
 @contextmanager
