@@ -77,6 +77,8 @@ def save(name: str, results: dict[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     print(f"\n{name}")
     for key, value in results.items():
+        if isinstance(value, list):
+            continue  # in the file
         shown = (
             "  ".join(f"{part} {figure}" for part, figure in value.items())
             if isinstance(value, dict)

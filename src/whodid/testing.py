@@ -501,11 +501,30 @@ class StoreContract:
         [first] = store.append_each([keyed(2)])
         [same] = store.append_each([keyed(2)])
         [longer] = store.append_each([keyed(3)])
+        [shorter] = store.append_each([keyed(1)])
 
+        assert isinstance(shorter, ConflictError)
         assert not isinstance(first, ConflictError)
         assert same == [structs.replace(receipt, duplicate=True) for receipt in first]
         assert isinstance(longer, ConflictError)
         assert store.stats(access=EVERYTHING).events == 2
+
+    def test_two_batches_under_one_key_conflict_also_when_they_come_at_once(
+        self, store: EventStore
+    ) -> None:
+        one, three = (
+            Batch(
+                events=prepared(*(an_event(idempotency_key=f"k#{n}") for n in range(size))),
+                key="k",
+            )
+            for size in (1, 3)
+        )
+
+        first, second = store.append_each([one, three])
+
+        assert not isinstance(first, ConflictError)
+        assert isinstance(second, ConflictError)
+        assert store.stats(access=EVERYTHING).events == 1
 
     def test_a_batch_under_a_key_may_hold_events_that_were_stored_without_it(
         self, store: EventStore

@@ -88,7 +88,8 @@ def main() -> None:
 
     database, given = sys.argv[1:]
     settings = Settings(**json.loads(given))
-    run(SqliteStore(database), settings, on_ready=lambda url: print(url, flush=True))
+    store = SqliteStore(database, indexes=not settings.ingest_workers)
+    run(store, settings, on_ready=lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":

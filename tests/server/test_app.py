@@ -12,13 +12,11 @@ from starlette.testclient import TestClient
 from tests.server.conftest import LOCAL_PEER, LOCAL_URL, MakeClient, plain
 from tests.server.test_readings import FullStore
 from whodid.access import Access
-from whodid.canonical import Encoded
-from whodid.errors import StoreUnavailableError
+from whodid.errors import ConflictError, StoreUnavailableError
 from whodid.server.app import create_app
 from whodid.server.settings import Settings
-from whodid.stores.base import Receipt
+from whodid.stores.base import Batch, Receipt
 from whodid.stores.sqlite import SqliteStore
-from whodid.times import Instant
 
 EVENT_PATH = "/v1/events/01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -97,13 +95,7 @@ def test_a_full_disk_refuses_events_and_readings_but_tells_no_paths(tmp_path: Pa
 class BrokenStore(SqliteStore):
     """A store with a bug in it."""
 
-    def append(
-        self,
-        batch: Sequence[Encoded],
-        *,
-        writer: str | None = None,
-        now: Instant | Sequence[Instant] | None = None,
-    ) -> list[Receipt]:
+    def append_each(self, batches: Sequence[Batch]) -> list[list[Receipt] | ConflictError]:
         raise ZeroDivisionError("secret detail")
 
 

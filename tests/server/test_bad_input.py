@@ -321,3 +321,150 @@ def test_no_parameter_breaks_the_server(
     answer = lasting.get(f"/v1/{path}?{name}={encoded}")
 
     assert answer.status_code in (200, 400, 404), answer.text
+
+
+SYSTEM = b'"action":"a.b","actor":{"type":"system"}'
+LINES_TYPE = {"Content-Type": "application/x-ndjson"}
+
+
+def system(**members: bytes) -> bytes:
+    """An event, with members as they are written."""
+    more = b"".join(b',"%s":%s' % (name.encode(), value) for name, value in members.items())
+    return b"{" + SYSTEM + more + b"}"
+
+
+def many(what: Any) -> list[Any]:
+    return [what] * 10_000
+
+
+MANY_FIELDS: dict[str, tuple[Any, str]] = {
+    "keys of metadata": ({"metadata": {f"k{n}": 1 for n in range(10_000)}}, "$.metadata"),
+    "keys in metadata": ({"metadata": {"a": {f"k{n}": 1 for n in range(10_000)}}}, "$"),
+    "keys that are unknown": ({f"k{n}": 1 for n in range(10_000)}, "$.k0"),
+    "changes": ({"changes": many({"path": "a"})}, "$.changes"),
+    "targets": ({"targets": many({"type": "a", "id": "1"})}, "$.targets"),
+    "delegates": ({"via": many({"type": "user", "id": "1"})}, "$.via"),
+    "tags": ({"tags": [f"t{n}" for n in range(10_000)]}, "$.tags"),
+    "attributes": (
+        {"actor": {"type": "system", "attributes": {f"k{n}": 1 for n in range(10_000)}}},
+        "$.actor.attributes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANY_FIELDS)
+def test_ten_thousand_of_anything_are_refused_and_named_once(
+    client: TestClient, store: SqliteStore, name: str
+) -> None:
+    wrong, path = MANY_FIELDS[name]
+
+    answer = post(client, json.dumps(plain(**wrong)).encode())
+
+    assert answer.status_code == 422
+    assert [fault["path"] for fault in answer.json()["errors"]] == [path]
+    assert len(answer.content) < 1_000
+    assert stored(store) == 0
+
+
+def test_ten_thousand_keys_beside_a_batch_are_refused(client: TestClient) -> None:
+    body = {"events": [plain()]} | {f"k{number}": 1 for number in range(10_000)}
+
+    assert post(client, json.dumps(body).encode()).status_code == 422
+
+
+def test_the_same_key_ten_thousand_times_is_one_key(client: TestClient) -> None:
+    body = b"{" + b'"action":"c.d",' * 10_000 + SYSTEM + b"}"
+
+    assert post(client, body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        (b"1e400", "$.metadata[...]"),
+        (b"-1e400", "$.metadata[...]"),
+        (b"1e" + b"9" * 10_000, "$.metadata[...]"),
+        (b"9" * 10_000, "$.metadata[...]"),
+        (b"9007199254740992", "$.metadata.a"),
+    ],
+)
+def test_a_number_too_large_is_refused(
+    client: TestClient, store: SqliteStore, written: bytes, path: str
+) -> None:
+    answer = post(client, system(metadata=b'{"a":' + written + b"}"))
+
+    assert answer.status_code == 422
+    assert [fault["path"] for fault in answer.json()["errors"]] == [path]
+    assert len(answer.content) < 1_000
+    assert stored(store) == 0
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"count": b"9" * 10_000},
+        {"schema": b"1" + b"0" * 400},
+        {"request": b'{"duration_ms":1e308}'},
+        {"request": b'{"status":1e2}'},
+        {"client": b'{"port":-0.5}'},
+    ],
+)
+def test_a_number_too_large_for_its_field_is_refused(
+    client: TestClient, members: dict[str, bytes]
+) -> None:
+    assert post(client, system(**members)).status_code == 422
+
+
+@pytest.mark.parametrize("written", [b"0." + b"9" * 10_000, b"1e-99999", b"-0", b"5e-324"])
+def test_a_number_that_a_float_holds_is_stored_and_read(client: TestClient, written: bytes) -> None:
+    posted = post(client, system(metadata=b'{"a":' + written + b"}"))
+
+    event_id = posted.json()["receipts"][0]["id"]
+    found = client.get(f"/v1/events/{event_id}").json()["metadata"]["a"]
+    assert found == float(written)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"[" * 100_000, 422),
+        (system(metadata=b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), 422),
+        (b'{"a":' * 100_000, 422),
+        (b"\x00", 422),
+        (b'{"message":"\xff"}', 422),
+        (b'{"message":"\\ud800"}', 422),
+        (b"\xef\xbb\xbf" + system(), 422),
+        (b"{}\n" * 100_000, 413),
+        (b"x" * 1_000_000, 422),
+    ],
+)
+def test_a_broken_line_among_good_ones_is_named_and_nothing_is_stored(
+    client: TestClient, store: SqliteStore, line: bytes, status: int
+) -> None:
+    body = system() + b"\n" + line + b"\n" + system()
+
+    answer = client.post("/v1/events", content=body, headers=LINES_TYPE)
+
+    assert answer.status_code == status
+    if status == 422:
+        assert [fault["index"] for fault in answer.json()["errors"]] == [1]
+    assert len(answer.content) < 1_000
+    assert stored(store) == 0
+
+
+def test_a_million_blank_lines_are_none(client: TestClient, store: SqliteStore) -> None:
+    body = b"\n" * 1_000_000 + system() + b"\r\n" * 1_000_000
+
+    assert client.post("/v1/events", content=body, headers=LINES_TYPE).status_code == 201
+    assert stored(store) == 1
+
+
+@pytest.mark.parametrize("where", ["action", "id", "idempotency_key", "message"])
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\udfff", b"\\udc00\\ud800"])
+def test_half_a_surrogate_pair_is_refused_anywhere(
+    client: TestClient, where: str, half: bytes
+) -> None:
+    answer = post(client, system(**{where: b'"' + half + b'"'}))
+
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:whodid:problem:json"

@@ -10,12 +10,11 @@ from starlette.testclient import TestClient
 
 from tests.server.conftest import MakeClient, MakeKey, plain
 from whodid.access import Access
-from whodid.canonical import Encoded
-from whodid.errors import StoreUnavailableError
+from whodid.errors import ConflictError, StoreUnavailableError
 from whodid.event import StoredEvent
 from whodid.server.auth import Caller
 from whodid.server.readings import Readings
-from whodid.stores.base import Receipt
+from whodid.stores.base import Batch, Receipt
 from whodid.stores.sqlite import SqliteStore
 from whodid.testing import NOON, a_query, an_event, minutes, prepared
 from whodid.times import Instant
@@ -240,16 +239,10 @@ class FullStore(SqliteStore):
 
     is_full = True
 
-    def append(
-        self,
-        batch: Sequence[Encoded],
-        *,
-        writer: str | None = None,
-        now: Instant | Sequence[Instant] | None = None,
-    ) -> list[Receipt]:
+    def append_each(self, batches: Sequence[Batch]) -> list[list[Receipt] | ConflictError]:
         if self.is_full:
             raise StoreUnavailableError("the disk is full; make room and try again")
-        return super().append(batch, writer=writer, now=now)
+        return super().append_each(batches)
 
 
 def test_what_cannot_be_written_down_is_not_shown(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import anyio
 from whodid.server.threads import Threads
 
 
-def test_searches_that_hang_hold_up_neither_ingest_nor_credentials() -> None:
-    threads = Threads(writers=1, readers=2)
+def test_searches_that_hang_do_not_hold_up_credentials() -> None:
+    threads = Threads(readers=2)
     released = threading.Event()
     done: list[str] = []
 
@@ -16,17 +16,16 @@ def test_searches_that_hang_hold_up_neither_ingest_nor_credentials() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(5):
                 group.start_soon(threads.read, released.wait)
-            done.append(await threads.write(lambda: "stored"))
             done.append(await threads.check(lambda: "checked"))
             released.set()
 
     anyio.run(main)
 
-    assert done == ["stored", "checked"]
+    assert done == ["checked"]
 
 
 def test_no_more_work_of_a_kind_runs_than_there_are_threads() -> None:
-    threads = Threads(writers=2, readers=1)
+    threads = Threads(readers=2)
     running: set[int] = set()
     most: list[int] = []
     lock = threading.Lock()
@@ -41,7 +40,7 @@ def test_no_more_work_of_a_kind_runs_than_there_are_threads() -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(50):
-                group.start_soon(threads.write, work)
+                group.start_soon(threads.read, work)
 
     anyio.run(main)
 
@@ -50,7 +49,7 @@ def test_no_more_work_of_a_kind_runs_than_there_are_threads() -> None:
 
 
 def test_work_whose_client_has_gone_is_finished() -> None:
-    threads = Threads(writers=1, readers=1)
+    threads = Threads(readers=2)
     started, released = threading.Event(), threading.Event()
     finished: list[bool] = []
 
@@ -61,7 +60,7 @@ def test_work_whose_client_has_gone_is_finished() -> None:
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(threads.write, work)
+            group.start_soon(threads.read, work)
             await threads.read(started.wait)
             group.cancel_scope.cancel()
             released.set()

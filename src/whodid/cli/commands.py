@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from whodid import __version__
-from whodid.cli import keeping, recording, searching, serving
+from whodid.cli import keeping, recording, searching, serving, tailing
 from whodid.cli.shared import DB_HELP, Commands
 
 
@@ -31,7 +31,9 @@ for command in (
     searching.search,
     searching.count,
     searching.show,
+    tailing.tail,
     keeping.verify,
+    keeping.index_events,
     keeping.keys,
 ):
     whodid.add_command(command)

@@ -1,12 +1,10 @@
-"""`verify` and `keys`: the log's own keeping."""
+"""`verify`, `index` and `keys`: the log's own keeping."""
 
 from __future__ import annotations
 
 import getpass
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import click
@@ -14,7 +12,7 @@ import click
 from whodid import recorder
 from whodid.access import Access
 from whodid.cli import exits
-from whodid.cli.shared import complain, db_option, opened
+from whodid.cli.shared import complain, db_option, opened, work_progress
 from whodid.cli.text import one_line
 from whodid.event import Actor, Event, Source, Target, Tenant
 from whodid.stores.base import ApiKey, VerifyReport
@@ -33,7 +31,7 @@ def verify(ctx: click.Context, db: str | None) -> None:
     Recomputes every hash and every tree from the stored bytes and compares. Prints each log with
     its size and root; keep those elsewhere, and nobody can rewrite the log without it being seen.
     """
-    with opened(db, create=False) as store, _progress() as show:
+    with opened(db, create=False) as store, work_progress("verifying") as show:
         report = store.verify(access=Access.everything(), progress=show)
     _report(report)
     if not report.is_sound:
@@ -57,17 +55,16 @@ def _report(report: VerifyReport) -> None:
         complain(f"BROKEN: {len(report.problems):,} problems in {events}; keep the file and a copy")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+@click.command(name="index")
+@click.option("--rebuild", is_flag=True, help="Begin anew, as when verify says so.")
+@db_option
+def index_events(db: str | None, *, rebuild: bool) -> None:
+    """Index what is not indexed yet, so that searches for words are fast.
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("verifying", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    A server does so by itself, and whodid import at its end; searches find everything either way.
+    """
+    with opened(db, create=False) as store, work_progress("indexing") as show:
+        store.index_now(rebuild=rebuild, progress=show)
 
 
 @click.group()

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime
+from datetime import time as clock
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,24 @@ import click
 
 from whodid import recorder
 from whodid.cli import exits
-from whodid.cli.importing import Counts, Import, RejectFile, open_file
-from whodid.cli.shared import complain, db_option, opened
+from whodid.cli.importing import (
+    Counts,
+    Import,
+    RejectFile,
+    check_recognised,
+    load_reader,
+    open_file,
+)
+from whodid.cli.shared import complain, db_option, find_zone, opened, work_progress
 from whodid.cli.text import one_line
 from whodid.errors import ConfigError, UnavailableError
 from whodid.event import OUTCOMES, from_mapping
-from whodid.importers import READERS
+from whodid.importers import READERS, Context, Reader
 from whodid.recorder import MAX_BATCH_EVENTS
+from whodid.times import Instant
 
 _STDIN = Path("-")
+AUTO = "auto"
 
 
 @click.command()
@@ -121,9 +132,14 @@ def _metadata(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 @click.command(name="import")
-@click.argument("form", metavar="FORMAT", type=click.Choice(sorted(READERS)))
-@click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+@click.argument("arguments", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@click.option(
+    "--format",
+    "form",
+    default=AUTO,
+    show_default=True,
+    metavar="FORMAT",
+    help=f"{AUTO}: by the first records; else {', '.join(READERS)}, or MODULE:NAME of your own.",
 )
 @click.option("--tenant", metavar="ID", help="Whose events these are, when they don't say.")
 @click.option(
@@ -132,6 +148,19 @@ def _metadata(pairs: Sequence[str]) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     help="Where records go that were not stored, with the reason; must not be there yet. "
     "Default: whodid-rejected.jsonl, or -2, -3 …",
+)
+@click.option(
+    "--until",
+    metavar="DATE",
+    help="For lines without a year: the log ends on this day; default: today.",
+)
+@click.option(
+    "--tz",
+    "zone",
+    metavar="ZONE",
+    default="UTC",
+    show_default=True,
+    help="Zone of times that name none, such as Europe/Oslo.",
 )
 @click.option(
     "--batch",
@@ -145,26 +174,39 @@ def _metadata(pairs: Sequence[str]) -> dict[str, Any]:
 def import_files(
     ctx: click.Context,
     form: str,
-    files: tuple[Path, ...],
+    arguments: tuple[str, ...],
     tenant: str | None,
     reject: Path | None,
+    until: str | None,
+    zone: str,
     batch: int,
     db: str | None,
 ) -> None:
     """Store the records of other systems' logs.
 
-    FORMAT is cloudtrail, or jsonl for whodid's own events. Files may be packed with gzip; - is
-    stdin. Run it again after an interruption: what is there already is not stored twice.
-    """
+    The format is told by the first records of each file, or given: with --format, or as the first
+    argument. Files may be packed with gzip; - is stdin. Run it again after an interruption: what
+    is there already is not stored twice.
+
+    \b
+      whodid import access.log.gz
+      whodid import --format doors:read_record badges.jsonl
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    form, files = _format_and_files(form, arguments)
+    reader = _reader_of(form)
+    context = _context(until, zone)
     total = _total_bytes(files)
+    if reader is None:
+        _check_formats(files, context)
     rejects = RejectFile(reject or _free_name(Path("whodid-rejected.jsonl")))
     rejects.check_free()
     with opened(db, create=True) as store, _progress(total) as show:
         run = Import(
-            READERS[form],
+            reader,
             store,
             rejects=rejects,
             tenant=tenant,
+            context=context,
             batch_events=batch,
             on_progress=show,
         )
@@ -175,14 +217,82 @@ def import_files(
                     run.add_file(file, name=str(path))
         except (KeyboardInterrupt, UnavailableError):
             show(run.counts)
-            _summarize(run.counts, time.monotonic() - started, rejects)
+            _summarize(run.counts, time.monotonic() - started, rejects, is_auto=reader is None)
             complain("stopped early; run the same command again to go on")
             raise
         finally:
             rejects.close()
-    _summarize(run.counts, time.monotonic() - started, rejects)
+    with opened(db, create=False) as store, work_progress("indexing") as show_indexed:
+        store.index_now(progress=show_indexed)
+    _summarize(run.counts, time.monotonic() - started, rejects, is_auto=reader is None)
     if not run.counts.is_clean:
         ctx.exit(exits.INVALID)
+
+
+def _format_and_files(form: str, arguments: Sequence[str]) -> tuple[str, list[Path]]:
+    """The format that is asked for, which may stand in front of the files, and the files.
+
+    Raises:
+        ConfigError: The first argument is neither a file nor a format.
+    """
+    first, files = arguments[0], [Path(argument) for argument in arguments]
+    if form != AUTO:
+        return form, files
+    if first in READERS or first == AUTO:
+        if len(files) == 1 and not files[0].exists():
+            raise click.UsageError("Missing argument 'FILE...'.")
+        # Not by whether there is a file of this name: `./okta` is one, `okta` the format.
+        return (first, files[1:]) if len(files) > 1 else (form, files)
+    if len(files) > 1 and re.fullmatch(r"\w[\w-]*", first) and not files[0].exists():
+        raise ConfigError(
+            f"{one_line(first)} is neither a file nor a format; formats are {', '.join(READERS)}"
+        )
+    return form, files
+
+
+def _check_formats(files: Sequence[Path], context: Context) -> None:
+    """Return if the format of each file can be told; looked at before anything is stored.
+
+    Raises:
+        ConfigError: Of one of them it can't.
+    """
+    for path in files:
+        # What is read of stdin or of a pipe is gone; those are told when their turn comes.
+        if path != _STDIN and path.is_file():
+            check_recognised(path, context=context)
+
+
+def _reader_of(form: str) -> Reader | None:
+    """The reader of a format by its name; None when it is to be recognised.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    if form == AUTO:
+        return None
+    if ":" in form:
+        return load_reader(form)
+    if form not in READERS:
+        raise ConfigError(
+            f"--format: expected {AUTO}, {', '.join(READERS)}, or MODULE:NAME of your own"
+        )
+    return READERS[form]
+
+
+def _context(until: str | None, zone: str) -> Context:
+    """What lines don't say, by the options.
+
+    Raises:
+        ConfigError: One of them can't be read.
+    """
+    where = find_zone(zone)
+    if until is None:
+        return Context(until=Instant.now(), zone=where)
+    try:
+        day = datetime.combine(date.fromisoformat(until), clock.max, tzinfo=where)
+        return Context(until=Instant.of(day), zone=where)
+    except (ValueError, OverflowError):
+        raise ConfigError("--until: expected a day such as 2026-03-15") from None
 
 
 def _free_name(path: Path) -> Path:
@@ -250,12 +360,19 @@ def _progress(total: int | None) -> Iterator[Callable[[Counts], None]]:
         yield show
 
 
-def _summarize(counts: Counts, seconds: float, rejects: RejectFile) -> None:
+def _summarize(counts: Counts, seconds: float, rejects: RejectFile, *, is_auto: bool) -> None:
     rate = counts.read / max(seconds, 1e-9)
+    if is_auto and counts.formats:
+        formats = ", ".join(
+            name if len(counts.formats) == 1 else f"{name} in {number:,} of the files"
+            for name, number in counts.formats.items()
+        )
+        click.echo(f"format: {formats}")
+    passed = f", {counts.passed_over:,} passed over" if counts.passed_over else ""
     click.echo(
         f"read {counts.read:,} records in {seconds:.1f} s ({rate:,.0f}/s): "
         f"{counts.stored:,} stored, {counts.duplicates:,} already there, "
-        f"{counts.rejected:,} rejected"
+        f"{counts.rejected:,} rejected{passed}"
     )
     if counts.rejected:
         click.echo(

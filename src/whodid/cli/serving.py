@@ -38,8 +38,33 @@ _STORIES_SHOWN = 3
 @click.option(
     "--port", default=8787, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one."
 )
+@click.option(
+    "--ingest-workers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 64),
+    help="Processes that store events beside the server's own; use one for each spare core.",
+)
+@click.option(
+    "--key-events-per-minute",
+    default=0,
+    type=click.IntRange(0),
+    help="Events that one key may send in a minute.  [default: no limit]",
+)
+@click.option(
+    "--key-bytes-per-minute", default=0, type=click.IntRange(0), help="Bytes, as they arrive."
+)
+@click.option(
+    "--tenant-events-per-minute",
+    default=0,
+    type=click.IntRange(0),
+    help="Events that are taken for one tenant in a minute.  [default: no limit]",
+)
+@click.option(
+    "--tenant-bytes-per-minute", default=0, type=click.IntRange(0), help="Bytes, as stored."
+)
 @db_option
-def serve(db: str | None, host: str, port: int) -> None:
+def serve(db: str | None, host: str, port: int, ingest_workers: int, **quotas: int) -> None:
     """Serve the log: pages and API.
 
     On 127.0.0.1 whoever is at this machine gets in until there is a key; from then on, and on any
@@ -48,8 +73,10 @@ def serve(db: str | None, host: str, port: int) -> None:
     from whodid.server.run import run
     from whodid.server.settings import Settings
 
-    settings = Settings(host=host, port=port)
-    store = open_store(database_url(db))
+    settings = Settings(host=host, port=port, ingest_workers=ingest_workers, **quotas)
+    store = open_store(database_url(db), indexes=not ingest_workers)
+    if not ingest_workers:  # else a process of theirs does it
+        store.start_indexing()
     with _until_stopped():
         run(store, settings, on_ready=lambda url: click.echo(f"whodid is at {url}", err=True))
 
@@ -73,6 +100,7 @@ def demo(port: int, no_open: bool, db: str | None) -> None:
         store = open_store(url)
         try:
             _fill(store)
+            store.start_indexing()
         except BaseException:
             store.close()
             raise

@@ -120,6 +120,20 @@ def opened(db: str | None, *, create: bool) -> Iterator[EventStore]:
         store.close()
 
 
+@contextmanager
+def work_progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """What to call with how much is done, of how much: a bar on a terminal, None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def tz_option(command: _Command) -> _Command:
     """`--tz`, in which times are read and shown."""
     return click.option(

@@ -22,13 +22,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from whodid.server import ingest, openapi, wire
+from whodid.server import openapi, wire
 from whodid.server.auth import Gate, KeyRing, caller_of
+from whodid.server.ingest import Ingest
+from whodid.server.intake import Intake, open_intake
+from whodid.server.metrics import Metrics
 from whodid.server.pages import NotedPages, access_of
 from whodid.server.problems import Answers, http_exception, json_response, refuse
+from whodid.server.quotas import Quotas
 from whodid.server.readings import Readings
 from whodid.server.search import Search
 from whodid.server.settings import Settings
+from whodid.server.tail import Tails
 from whodid.server.threads import Threads
 from whodid.stores.base import EventStore
 from whodid.viewer import Viewer
@@ -49,31 +54,40 @@ def create_app(store: EventStore, settings: Settings) -> Starlette:
     """
     keys = KeyRing(store, memory_s=settings.key_memory_s)
     settings.check(has_key=keys.has_any())
-    threads = Threads(writers=settings.write_threads, readers=settings.read_threads)
+    threads = Threads(readers=settings.read_threads)
+    intake = open_intake(store, settings=settings)
+    quotas = Quotas(settings)
     readings = Readings(store, period_s=settings.reading_memory_s, capacity=settings.max_readings)
     viewer = NotedPages(ViewerApp(Viewer(store), access_of), readings=readings, threads=threads)
-    api = Api(store, settings=settings, threads=threads, readings=readings)
+    ingest = Ingest(intake, settings=settings, quotas=quotas)
+    api = Api(store, ingest=ingest, settings=settings, threads=threads, readings=readings)
+    metrics = Route("/metrics", _Methods(get=Metrics(quotas=quotas, ingest=ingest).answer))
+    tails = Tails(store, keys=keys, settings=settings, threads=threads, readings=readings)
+    tail = Route("/v1/tail", _Methods(get=tails.answer))
     app = Starlette(
-        routes=[*api.routes, Mount("/", app=viewer)],
+        routes=[tail, metrics, *api.routes, Mount("/", app=viewer)],
         middleware=[
             Middleware(Answers),
             Middleware(Gate, keys=keys, settings=settings, threads=threads),
         ],
         exception_handlers={HTTPException: http_exception},
-        lifespan=_closing(store, threads),
+        lifespan=_running(store, threads, intake),
     )
+    app.state.tails = tails  # they have no end of their own: who serves the application stops them
     app.router.redirect_slashes = False  # a redirect would be built from the Host that was sent
     return app
 
 
-def _closing(
-    store: EventStore, threads: Threads
+def _running(
+    store: EventStore, threads: Threads, intake: Intake
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await intake.start()
         try:
             yield
         finally:
+            await intake.close()  # stores what was handed over, so the store is closed after it
             await threads.check(store.close)
 
     return lifespan
@@ -83,11 +97,19 @@ class Api:
     """The endpoints of the API: each checks the scope, crosses to a thread, answers."""
 
     def __init__(
-        self, store: EventStore, *, settings: Settings, threads: Threads, readings: Readings
+        self,
+        store: EventStore,
+        *,
+        ingest: Ingest,
+        settings: Settings,
+        threads: Threads,
+        readings: Readings,
     ) -> None:
-        self._store, self._settings, self._threads = store, settings, threads
+        self._ingest, self._threads = ingest, threads
         self._search = Search(store=store, readings=readings)
-        self._health = Health(store, threads=threads, memory_s=settings.health_memory_s)
+        self._health = Health(
+            store, ingest=ingest, threads=threads, memory_s=settings.health_memory_s
+        )
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -96,7 +118,10 @@ class Api:
         return [
             Route("/healthz", _Methods(get=self._health.answer)),
             Route("/openapi.json", _Methods(get=self.document)),
-            Route("/v1/events", _Methods(get=partial(self.read, search.events), post=self.ingest)),
+            Route(
+                "/v1/events",
+                _Methods(get=partial(self.read, search.events), post=self._ingest.answer),
+            ),
             Route("/v1/events/{event_id}", _Methods(get=self.event)),
             Route("/v1/facets", _Methods(get=partial(self.read, search.facets))),
             Route("/v1/histogram", _Methods(get=partial(self.read, search.histogram))),
@@ -104,15 +129,6 @@ class Api:
             Route("/v1", _NotFound()),
             Route("/v1/{rest:path}", _NotFound()),
         ]
-
-    async def ingest(self, request: Request) -> Response:
-        caller = caller_of(request.scope)
-        caller.check_scope("ingest")
-        body = await ingest.read_body(request.scope, request.receive, settings=self._settings)
-        status, receipts = await self._threads.write(
-            ingest.store_body, body, caller=caller, store=self._store, settings=self._settings
-        )
-        return json_response(receipts, status=status)
 
     async def read(self, work: Callable[..., Struct], request: Request) -> Response:
         caller = caller_of(request.scope)
@@ -139,8 +155,11 @@ class Api:
 class Health:
     """GET /healthz: does the store store? The one door without a key, so it says no more."""
 
-    def __init__(self, store: EventStore, *, threads: Threads, memory_s: float) -> None:
-        self._store, self._threads, self._memory_s = store, threads, memory_s
+    def __init__(
+        self, store: EventStore, *, ingest: Ingest, threads: Threads, memory_s: float
+    ) -> None:
+        self._store, self._ingest = store, ingest
+        self._threads, self._memory_s = threads, memory_s
         self._lock = anyio.Lock()
         self._checked_at = float("-inf")
         self._error: Exception | None = None
@@ -157,6 +176,7 @@ class Health:
 
     async def _check(self) -> Exception | None:
         try:
+            self._ingest.check()
             await self._threads.check(self._store.check_health)
         except Exception as error:  # noqa: BLE001 - kept, and raised for all who ask in this moment
             return error

@@ -323,7 +323,7 @@ def route_path(scope: Scope) -> str:
 
 def is_api(path: str) -> bool:
     """Does the path belong to the API? All others are pages."""
-    return path in ("/v1", "/openapi.json") or path.startswith("/v1/")
+    return path in ("/v1", "/metrics", "/openapi.json") or path.startswith("/v1/")
 
 
 def check_local(scope: Scope, *, settings: Settings, remedy: str) -> None:

@@ -8,6 +8,7 @@ form of metadata's keys) are added here as JSON Schema; a test holds them agains
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,8 +17,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from whodid import __version__
-from whodid.event import DEFAULT_TENANT, NAMELESS_ACTOR_TYPES, Event
-from whodid.server import search, wire
+from whodid.event import DEFAULT_TENANT, MAX_SAFE_INTEGER, NAMELESS_ACTOR_TYPES, Event
+from whodid.query.parse import MAX_CHARACTERS
+from whodid.server import search, tail, wire
+from whodid.server.bodies import MAX_KEY_LENGTH
 from whodid.server.problems import MEDIA_TYPE
 from whodid.times import Instant
 
@@ -32,13 +35,27 @@ EXAMPLE: Schema = {
     "client": {"ip": "203.0.113.7"},
     "occurred_at": "2026-03-15T11:00:00.250Z",
 }
+_SEARCHES = ["outcome:denied", "actor:alice created:7d", 'action:invoice.* -"paid in full"']
 _REF = "#/components/schemas/{name}"
+_DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME_OF_DAY = (
+    r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
+    "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _DATE_TIME: Schema = {
     "type": "string",
     "format": "date-time",
-    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
-    r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+    "pattern": f"^{_DAY}{_TIME_OF_DAY}$",
 }
+_MOMENT: Schema = {"pattern": f"^{_DAY}({_TIME_OF_DAY})?$"}
+_ZONE: Schema = {
+    "default": "UTC",
+    "examples": ["Europe/Vienna"],
+    "pattern": "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$",
+    "maxLength": 64,
+}
+_TOKEN: Schema = {"pattern": "^[A-Za-z0-9_-]+$"}
+_TOKEN_OR_NONE = "^[A-Za-z0-9_-]*$"
 _NAMELESS: Schema = {
     "if": {"properties": {"type": {"enum": sorted(NAMELESS_ACTOR_TYPES)}}},
     "then": True,
@@ -46,6 +63,19 @@ _NAMELESS: Schema = {
 }
 _METADATA_KEYS: Schema = {"pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"}
 _IP: Schema = {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+_FIELDS: Schema = {
+    "name": "fields",
+    "in": "query",
+    "description": "some of them, with commas; all when absent",
+    "style": "form",
+    "explode": False,
+    "schema": {
+        "type": "array",
+        "items": {"type": "string", "enum": list(search.FIELDS)},
+        "minItems": 1,
+        "uniqueItems": True,
+    },
+}
 _ERASED: Schema = {
     "type": "object",
     "description": "its content was erased; that it was there can still be proved",
@@ -101,6 +131,7 @@ def _schemas() -> Schema:
     event["metadata"]["propertyNames"] = _METADATA_KEYS
     event["tags"]["uniqueItems"] = event["data_classes"]["uniqueItems"] = True
     schemas["Client"]["properties"]["ip"] |= _IP
+    schemas["Request"]["properties"]["duration_ms"]["maximum"] = MAX_SAFE_INTEGER
     event["tenant"] |= {
         "description": f"whose data; the key's tenant when left out, else `{DEFAULT_TENANT}`"
     }
@@ -176,7 +207,9 @@ def _paths() -> Schema:
         "/v1/facets": {"get": _facets()},
         "/v1/histogram": {"get": _histogram()},
         "/v1/count": {"get": _count()},
+        "/v1/tail": {"get": _tail()},
         "/healthz": {"get": _health()},
+        "/metrics": {"get": _metrics()},
         "/openapi.json": {"get": _document()},
     }
 
@@ -194,20 +227,34 @@ def _ingest() -> Schema:
         "operationId": "recordEvents",
         "summary": "Store one event or a batch: all of it or nothing",
         "description": "Durable when answered. Send the same again after a lost answer: what is "
-        "there already is answered with its first receipt.",
+        "there already is answered with its first receipt. The body may be packed: "
+        "`Content-Encoding: gzip` or `zstd`.",
+        "parameters": [
+            _parameter(
+                "Idempotency-Key",
+                "names this request, so that it can be sent again: its events get the idempotency "
+                "keys `<key>#0`, `<key>#1` … where they have none of their own",
+                {"pattern": "^[!-~]+$", "minLength": 1, "maxLength": MAX_KEY_LENGTH},
+            )
+            | {"in": "header"},
+        ],
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
                     "schema": {"oneOf": [_ref("Event"), batch]},
                     "example": EXAMPLE,
-                }
+                },
+                "application/x-ndjson": {
+                    "schema": {"type": "string", "description": "one event a line"},
+                    "example": json.dumps(EXAMPLE) + "\n",
+                },
             },
         },
         "responses": {
             "201": _answer("Receipts", "stored"),
             "200": _answer("Receipts", "all of it was stored before"),
-            **_problems(400, 401, 403, 408, 409, 413, 415, 422, 500, 503),
+            **_problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503),
         },
     }
 
@@ -220,7 +267,7 @@ def _events() -> Schema:
         "skip nor repeat; `arrived` says how much came since.",
         "parameters": [
             *_search_parameters(),
-            _parameter("cursor", "`older` or `newer` of another page of the same search", {}),
+            _parameter("cursor", "`older` or `newer` of another page of the same search", _TOKEN),
             _number("limit", search.DEFAULT_LIMIT, search.MAX_LIMIT),
         ],
         "responses": {"200": _answer("EventPage", "one page"), **_reading_problems()},
@@ -244,13 +291,12 @@ def _event() -> Schema:
 
 
 def _facets() -> Schema:
-    names = ", ".join(f"`{name}`" for name in search.FIELDS)
     return {
         "operationId": "countFacets",
         "summary": "The commonest values of fields among the matching events",
         "parameters": [
             *_search_parameters(),
-            _parameter("fields", f"some of {names}, with commas; all when absent", {}),
+            _FIELDS,
             _number("limit", search.DEFAULT_VALUES, search.MAX_VALUES),
         ],
         "responses": {"200": _answer("Facets", "one per field"), **_reading_problems()},
@@ -284,12 +330,55 @@ def _count() -> Schema:
     }
 
 
+def _tail() -> Schema:
+    token = "the `id` of an event of a tail: go on exactly after it; from now on when absent"
+    text, zone, *_ = _search_parameters()
+    return {
+        "operationId": "tailEvents",
+        "summary": "Matching events as they are stored, without end",
+        "description": "Server-Sent Events in the order in which events were sealed: `id` is a "
+        "token to go on after, `data` a StoredEvent. An `id` without `data` moves the token only. "
+        "A comment at least every 15 seconds is a sign of life. Relative times in the search "
+        "count from the moment at which the first of these tails was opened.",
+        "parameters": [
+            text,
+            zone,
+            _parameter("after", token, _TOKEN),
+            _parameter(
+                "Last-Event-ID", "the same as `after`, and before it", {"pattern": _TOKEN_OR_NONE}
+            )
+            | {"in": "header"},
+        ],
+        "responses": {
+            "200": {
+                "description": "the stream",
+                "content": {tail.MEDIA_TYPE: {"schema": {"type": "string"}}},
+            },
+            **_reading_problems(),
+        },
+    }
+
+
 def _health() -> Schema:
     return {
         "operationId": "checkHealth",
         "summary": "Can events be stored and read now?",
         "security": [],
-        "responses": {"200": _answer("Health", "they can"), **_problems(500, 503)},
+        "responses": {"200": _answer("Health", "they can"), **_problems(400, 500, 503)},
+    }
+
+
+def _metrics() -> Schema:
+    return {
+        "operationId": "getMetrics",
+        "summary": "What came in and what was sent away, for Prometheus",
+        "responses": {
+            "200": {
+                "description": "counters by key and by tenant since the server started",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            **_problems(400, 401, 403, 500, 503),
+        },
     }
 
 
@@ -299,22 +388,22 @@ def _document() -> Schema:
         "summary": "This document",
         "responses": {
             "200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {}}}},
-            **_problems(401, 403),
+            **_problems(400, 401, 403, 500, 503),
         },
     }
 
 
 def _search_parameters() -> list[Schema]:
     return [
-        _parameter("q", "the search; everything when absent", {"maxLength": 2_000}),
         _parameter(
-            "tz",
-            "IANA zone that times without offset are read in",
-            {"default": "UTC", "examples": ["Europe/Vienna"]},
+            "q",
+            "the search; everything when absent",
+            {"maxLength": MAX_CHARACTERS, "examples": _SEARCHES},
         ),
-        _parameter("from", "RFC 3339 time with offset, or a date; inclusive", {}),
+        _parameter("tz", "IANA zone that times without offset are read in", _ZONE),
+        _parameter("from", "RFC 3339 time with offset, or a date; inclusive", _MOMENT),
         _parameter(
-            "to", "RFC 3339 time with offset, exclusive; or a date, the whole day included", {}
+            "to", "RFC 3339 time with offset, exclusive; or a date, the whole day included", _MOMENT
         ),
     ]
 
@@ -352,10 +441,29 @@ _MEANINGS = {
     408: "the body did not arrive in time",
     409: "the same id or idempotency key was stored before with another body",
     413: "the body or the batch is too large",
-    415: "the body is no application/json",
+    415: "the body is of a kind, or packed in a way, that is not read",
     422: "some events are not as the schema wants; nothing was stored",
+    429: "a quota is used up; try again after `Retry-After` seconds",
     500: "something broke; `error_id` names it in the server's log",
     503: "the store cannot do it now; try again after `Retry-After` seconds",
+}
+_RETRY_AFTER: Schema = {
+    "Retry-After": {
+        "description": "seconds to wait",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_HEADERS: Mapping[int, Schema] = {
+    401: {
+        "WWW-Authenticate": {
+            "description": "how to show a key",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+    },
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
 }
 
 
@@ -369,5 +477,6 @@ def _problems(*statuses: int) -> Schema:
             "description": _MEANINGS[status],
             "content": {MEDIA_TYPE: {"schema": _ref("Problem")}},
         }
+        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
         for status in statuses
     }

@@ -34,6 +34,7 @@ from whodid.errors import (
     UnavailableError,
 )
 from whodid.server import wire
+from whodid.server.logs import FewWarnings
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -52,15 +53,18 @@ _TITLES = {
     403: "not allowed",
     404: "not found",
     405: "another method is needed",
-    408: "the body took too long",
+    408: "the request took too long",
     409: "stored before with another body",
     413: "too large",
     415: "another content type is needed",
     422: "not an event",
+    429: "too much was sent",
+    431: "the head is too large",
     500: "something broke",
     503: "not possible now",
 }
 _log = logging.getLogger("whodid.server")
+_log.addFilter(FewWarnings())
 
 
 class ProblemError(Exception):
@@ -233,7 +237,7 @@ class Answers:
         except ClientDisconnect:
             return  # nobody is there to be answered
         except Exception as error:  # the host seam: a user must never see a traceback
-            answer = _answer(error)
+            answer = response_of(error_answer(error))
             if started:
                 # Part of another answer is out already; only closing the connection tells the
                 # client that it is broken, and uvicorn does that when we raise.
@@ -241,12 +245,13 @@ class Answers:
             await answer(scope, receive, guarded)
 
 
-def _answer(error: Exception) -> Response:
+def error_answer(error: Exception) -> ProblemError:
+    """What a client is told about any error: of ours, or one that was not foreseen."""
     if isinstance(error, ProblemError):
-        return response_of(error)
+        return error
     if isinstance(error, AuditError):
-        return response_of(problem_of(error))
-    return response_of(_unexpected(error))
+        return problem_of(error)
+    return _unexpected(error)
 
 
 def _add_headers(message: Message) -> None:

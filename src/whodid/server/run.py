@@ -7,6 +7,7 @@ nothing is believed. Requests are not logged by it: their query strings hold wha
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable
 
@@ -14,8 +15,12 @@ import uvicorn
 
 from whodid.errors import ConfigError
 from whodid.server.app import create_app
+from whodid.server.connections import connection_class
+from whodid.server.logs import FewWarnings
 from whodid.server.settings import Settings
 from whodid.stores.base import EventStore
+
+_few_warnings = FewWarnings()
 
 
 def run(
@@ -36,34 +41,47 @@ def run(
         config = uvicorn.Config(
             app,
             access_log=False,
+            http=connection_class(settings),
             lifespan="on",
-            # A backstop only: we answer 503 in our own form before.
-            limit_concurrency=2 * settings.max_requests + 64,
             log_level="warning",
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_s,
             ws="none",
         )
+        # It warns of each request that is no HTTP, so whoever sends nonsense would fill the disk.
+        logging.getLogger("uvicorn.error").addFilter(_few_warnings)
         with listening:
-            _Server(config, on_ready=on_ready, url=_url(listening)).run(sockets=[listening])
+            server = _Server(
+                config, on_ready=on_ready, on_stop=app.state.tails.stop, url=_url(listening)
+            )
+            server.run(sockets=[listening])
     finally:
         store.close()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it answers."""
+    """uvicorn's server, which says when it answers and when it begins to stop."""
 
     def __init__(
-        self, config: uvicorn.Config, *, on_ready: Callable[[str], None] | None, url: str
+        self,
+        config: uvicorn.Config,
+        *,
+        on_ready: Callable[[str], None] | None,
+        on_stop: Callable[[], None],
+        url: str,
     ) -> None:
         super().__init__(config)
-        self._on_ready, self._url = on_ready, url
+        self._on_ready, self._on_stop, self._url = on_ready, on_stop, url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and self._on_ready is not None:
             self._on_ready(self._url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()  # uvicorn waits for what runs, and this would run for ever
+        await super().shutdown(sockets)
 
 
 def _listen(settings: Settings) -> socket.socket:

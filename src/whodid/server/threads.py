@@ -1,8 +1,8 @@
 """The one place where the server crosses from its event loop to threads.
 
-Stores, recorder and viewer are plain functions that block; the loop must not. Writing and reading
-have threads of their own, so that slow searches never hold up ingest. A request whose client has
-gone is finished, not abandoned: a half-run `append` would be durable without anybody knowing.
+Stores and viewer are plain functions that block; the loop must not. What clients send is stored by
+a thread of its own (`writing`), so that slow searches never hold it up. A request whose client has
+gone is finished, not abandoned: a reading that is noted half is none.
 """
 
 from __future__ import annotations
@@ -20,16 +20,11 @@ _T = TypeVar("_T")
 class Threads:
     """Runs blocking work, so many pieces of each kind at once; the others wait in order."""
 
-    def __init__(self, *, writers: int, readers: int) -> None:
-        self._writers = CapacityLimiter(writers)
+    def __init__(self, *, readers: int) -> None:
         self._readers = CapacityLimiter(readers)
         # Credentials and health are short; behind eight slow searches they would look like an
         # outage, and a load balancer would make it one.
         self._checkers = CapacityLimiter(4)
-
-    async def write(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run work that stores events."""
-        return await to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._writers)
 
     async def read(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run work that searches."""

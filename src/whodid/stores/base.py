@@ -56,8 +56,8 @@ class Batch:
         now: The clock's reading for `received_at`, for all or one for each; the present when
             absent.
         key: The idempotency key of the whole batch, whose events have the keys that `key_of_part`
-            gives: when some of those were stored before and others are new, it is not the batch
-            that came first, and conflicts.
+            gives: when some of those were stored before and others are new, or more were than it
+            has, it is not the batch that came first, and conflicts.
     """
 
     events: Sequence[Encoded]

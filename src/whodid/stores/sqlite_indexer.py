@@ -244,10 +244,14 @@ class Indexer:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(
-                    target=self._run, name="whodid-indexer", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="whodid-indexer", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    # Whoever wakes us has stored something, and must not take it for not stored.
+                    self._fail(error)
+                else:
+                    self._thread = thread
 
     def _run(self) -> None:
         wait_s = LOOK_S  # a command that appends once is gone by then

@@ -28,7 +28,7 @@ from whodid.canonical import SEED_BYTES, Encoded
 from whodid.errors import ConflictError
 from whodid.ids import uuid7, uuid_bytes
 from whodid.ledger.merkle import Frontier, leaf_hash
-from whodid.stores.base import ApiKey, Batch, Receipt
+from whodid.stores.base import ApiKey, Batch, Receipt, key_of_part
 from whodid.stores.rows import Columns, derive, log_id, reference_hash
 from whodid.times import Instant
 
@@ -168,7 +168,7 @@ class Writer:
         with transaction(self._connection):
             work = _Transaction(self._connection, self._key, self._cache)
             work.find_trees(ready)
-            work.find_doubles(ready)
+            work.find_doubles(batches, ready)
             answers = [
                 work.take(events, batch=batch) for batch, events in zip(batches, ready, strict=True)
             ]
@@ -216,7 +216,7 @@ class _Transaction:
         ):
             self.trees[numbered[number]] = Frontier.from_bytes(size, frontier)
 
-    def find_doubles(self, ready: Sequence[Sequence[_Ready]]) -> None:
+    def find_doubles(self, batches: Sequence[Batch], ready: Sequence[Sequence[_Ready]]) -> None:
         """Look up all that is stored under the ids and keys that the senders gave."""
         ids: set[_Id] = set()
         keys: set[_Key] = set()
@@ -225,7 +225,9 @@ class _Transaction:
             if given.id:
                 ids.add((event.tenant, event.packed_id))
             if given.idempotency_key:
-                keys.add((event.tenant, event.columns.app, given.idempotency_key))
+                keys.add(_key_of(event))
+        for batch, events in zip(batches, ready, strict=True):
+            keys |= _keys_beyond(events, batch=batch)
         if keys:
             self._find_keys(keys)
             ids |= {(tenant, packed) for (tenant, _, _), packed in self.by_key.items()}
@@ -295,6 +297,8 @@ class _Transaction:
         new = [place for place in parts if answers[place] is events[place]]
         if new and any(_key_of(events[place]) in self.by_key for place in parts):
             raise ConflictError("/events", index=new[0], by="idempotency key")
+        if any(key in self.by_key for key in _keys_beyond(events, batch=batch)):
+            raise ConflictError("/events", index=len(events), by="idempotency key")
 
     def _find_double(
         self,
@@ -458,6 +462,14 @@ class _Transaction:
             "INSERT INTO whodid_dict (ref, tenant, kind, val) VALUES (?, ?, ?, ?)", rows
         )
         self.learnt |= {(tenant, kind, value): ref for ref, tenant, kind, value in rows}
+
+
+def _keys_beyond(events: Sequence[_Ready], *, batch: Batch) -> set[_Key]:
+    """Under what the next event of a batch would be stored, if it had had one more."""
+    if batch.key is None:
+        return set()
+    key = key_of_part(batch.key, len(events))
+    return {(event.tenant, event.columns.app, key) for event in events}
 
 
 def _key_of(event: _Ready) -> _Key:
