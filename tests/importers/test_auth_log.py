@@ -31,7 +31,7 @@ def test_a_line_becomes_an_event_with_all_its_parts() -> None:
     assert str(event.occurred_at) == "2025-01-21T17:39:10.000000Z"
     assert (event.actor.type, event.actor.id) == ("user", "ana")
     assert event.actor.auth
-    assert event.actor.auth.method == "passkey"
+    assert event.actor.auth.method == "other"
     assert str(event.actor.auth.credential_id).startswith("ED25519 SHA256:Kl8k")
     assert event.client
     assert (event.client.ip, event.client.port) == ("203.0.113.9", 54259)

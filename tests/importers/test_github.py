@@ -211,3 +211,12 @@ def test_every_vendor_record_is_stored_with_actor_action_and_the_time_that_it_ho
     assert (len(events), len(timed)) == (50, 28)
     assert all(event.occurred_at for event in timed)
     assert sum(event.actor.type != "unknown" for event in events) == 49
+
+
+def test_of_a_protected_branch_the_branch_is_the_target() -> None:
+    event = of(a_record(action="protected_branch.destroy", name="main", repo="acme/api"))
+
+    assert [(target.type, target.name) for target in event.targets][:2] == [
+        ("branch", "main"),
+        ("repo", "acme/api"),
+    ]

@@ -30,6 +30,7 @@ from whodid.times import Instant
 
 DEMO_SEED = 7
 DEMO_EVENTS = 20_000
+DEMO_PER_SECOND = 0.2  # more would soon hide the thirty days behind the last bar of the chart
 _STORIES_SHOWN = 3
 
 
@@ -191,7 +192,7 @@ def _living(url: str) -> Iterator[None]:
 def _live(store: EventStore, stopping: threading.Event) -> None:
     from whodid.demo import live
 
-    for event in live(seed=DEMO_SEED, now=Instant.now()):
+    for event in live(seed=DEMO_SEED, now=Instant.now(), per_second=DEMO_PER_SECOND):
         if stopping.wait(_seconds_until(event)):
             return
         try:

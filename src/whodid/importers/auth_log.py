@@ -309,7 +309,7 @@ def _told(form: _Form, found: re.Match[str]) -> Values:
 
 
 _METHODS = {
-    "password": "password", "publickey": "passkey", "hostbased": "other", "none": "none",
+    "password": "password", "publickey": "other", "hostbased": "other", "none": "none",
     "keyboard-interactive/pam": "otp", "keyboard-interactive": "otp", "gssapi-with-mic": "other",
 }  # fmt: skip
 

@@ -237,7 +237,11 @@ def _targets(name: str, record: Mapping[str, Any]) -> list[Values]:
 
 
 def _of_prefix(prefix: str, record: Mapping[str, Any]) -> Iterator[Values]:
-    """`hook` of `hook_id`, `ruleset` of `repository_ruleset.…` and `ruleset_id`."""
+    """`hook` of `hook_id`, `ruleset` of `repository_ruleset.…` and `ruleset_id`, or a branch."""
+    branch = text(record.get("name")) or text(record.get("branch"))
+    if prefix == "protected_branch" and branch:
+        yield a_target("branch", branch, branch)
+        return
     if prefix in _ABOUT or prefix in _ABOUT_ELSE:
         return
     for stem in dict.fromkeys((prefix, prefix.rpartition("_")[2])):

@@ -89,8 +89,10 @@
       menu.open = false;
       menu.firstElementChild.focus();
     } else if (key === "Escape") {
-      if (isTyping) target.blur();
-      else one("[data-key=Escape]")?.click();
+      if (isTyping) {
+        event.preventDefault(); // else a box for searches forgets what was typed
+        target.blur();
+      } else one("[data-key=Escape]")?.click();
     } else if (key === "/" && !isTyping && one("#q")) {
       event.preventDefault();
       one("#q").focus();
