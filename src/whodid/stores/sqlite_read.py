@@ -516,6 +516,9 @@ class Reader:
         )
         where = compile_where(node, dialect)
         seen = ALL if sees_all else _in("tenant", list(self._tenants))
+        if _is_pointed(node) and not sees_all:
+            # The plus keeps SQLite from going through the tenant's events in order of time.
+            seen = replace(seen, sql=f"+{seen.sql}")
         return all_where([seen, where])
 
     def _indexed(self, node: Node, *, newest: int) -> _Indexed | None:

@@ -27,6 +27,7 @@ from whodid.viewer.window import (
 )
 
 _MOST_TENANTS_IN_MENU = 50
+_LEARNED_AT_ONCE = 20  # each is a look into the log
 _ASK_AGAIN_AFTER = timedelta(seconds=10)
 """A tenant without events of its own is not looked for on every page."""
 
@@ -53,10 +54,20 @@ class TenantNames:
         self._nameless: dict[str, Instant] = {}
 
     def all(self, *, access: Access, now: Instant) -> dict[str, str]:
-        """Id → name of the tenants that the caller may see, in the order of their ids."""
+        """Id → name of the tenants that the caller may see, in the order of their ids.
+
+        A page learns a few names at most; until all are learned some tenants go by their ids.
+        """
         names: dict[str, str] = {}
+        left = _LEARNED_AT_ONCE
         for tenant in self._store.tenants(access=access):
-            name = self._given.get(tenant) or self._learn(tenant, access=access, now=now)
+            is_known = tenant in self._given or tenant in self._learned or tenant in self._nameless
+            left -= not is_known
+            name = (
+                self._given.get(tenant) or self._learn(tenant, access=access, now=now)
+                if is_known or left >= 0
+                else tenant
+            )
             if name:
                 names[tenant] = name
         return names
