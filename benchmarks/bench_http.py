@@ -101,7 +101,7 @@ def wait_until_healthy(port: int) -> None:
 
 
 class Load:
-    """Connections that post as fast as they are answered, until they are told to stop.
+    """Connections that post as fast as they are answered, or so many events a second.
 
     Attributes:
         stored: Events that were acknowledged.
@@ -109,12 +109,23 @@ class Load:
         refused: Requests that were told to come again later, which they did.
     """
 
-    def __init__(self, port: int, key: str, bodies: Bodies, *, size: int, connections: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        key: str,
+        bodies: Bodies,
+        *,
+        size: int,
+        connections: int,
+        per_second: float | None = None,
+    ) -> None:
         self._address = ("127.0.0.1", port)
         self._headers = {
             "Content-Type": "application/json", "Authorization": f"Bearer {key}",
         }  # fmt: skip
         self._bodies, self._size = bodies, size
+        self._every_s = size / per_second if per_second else 0.0
+        self._due = time.perf_counter()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self.stored = self.refused = 0
@@ -140,7 +151,10 @@ class Load:
         while not self._stopping.is_set():
             if body is None:
                 with self._lock:
-                    body = self._bodies.next()
+                    body, due = self._bodies.next(), self._due
+                    self._due += self._every_s
+                if self._every_s:
+                    time.sleep(max(due - time.perf_counter(), 0))
             start = time.perf_counter()
             connection.request("POST", "/v1/events", body, self._headers)
             answer = connection.getresponse()

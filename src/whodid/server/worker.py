@@ -23,6 +23,8 @@ from whodid.server.settings import Settings
 from whodid.server.writing import Answer, Deliver, Writer
 from whodid.stores import EventStore, open_store
 
+NICENESS = 10
+"""Of the indexer: what waits to be stored comes first, what waits to be indexed is scanned."""
 _encode = msgspec.msgpack.Encoder().encode
 _beginning = msgspec.msgpack.Decoder(Beginning)
 _upload = msgspec.msgpack.Decoder(tuple[int, Upload])
@@ -39,7 +41,8 @@ def main() -> None:
         store = open_store(beginning.url, create=False, indexes=is_indexer)
         try:
             if is_indexer:
-                store.start_indexing()
+                os.nice(NICENESS)
+                store.start_indexing(alone=True)
                 _read(messages)  # nothing comes but the end
             else:
                 _store_all(messages, connection, store=store, settings=beginning.settings)

@@ -366,10 +366,13 @@ class EventStore(Protocol):
         """Sizes and times of what the caller may see, cheap enough to ask often."""
         ...
 
-    def start_indexing(self) -> None:
+    def start_indexing(self, *, alone: bool = False) -> None:
         """Begin to index what waits, in the background, where the store does that; for servers.
 
         Idempotent. Nothing depends on it but the speed of searches; the first append begins it too.
+
+        Args:
+            alone: This process does nothing else: take no breaks for the sake of its writers.
         """
         ...
 

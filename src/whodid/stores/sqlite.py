@@ -57,6 +57,7 @@ FAILURE_REMEMBERED_S = 30.0
 # in less than a second, and a page that was written often is copied once.
 WRITE_CACHE_KIB = 65_536
 CHECKPOINT_PAGES = 32_768
+ALONE_BATCH = 3_000
 _MAX_IDLE_CONNECTIONS = 16
 
 
@@ -116,9 +117,7 @@ class SqliteStore:
         self._indexes = indexes
         # A turn of its own: within one process the queue has one place.
         self._indexer_turns = Turns(self.path)
-        self._indexer = Indexer(
-            self.path, (TextStep(), ValueStep(), ColumnStep()), turn=self._indexer_turns.turn
-        )
+        self._indexer = self._make_indexer()
 
     @property
     def url(self) -> str:
@@ -217,8 +216,21 @@ class SqliteStore:
         with self._reader(access) as reader:
             return reader.stats()
 
-    def start_indexing(self) -> None:
+    def start_indexing(self, *, alone: bool = False) -> None:
+        if alone:
+            self._indexer.close()
+            self._indexer = self._make_indexer(alone=True)
         self._indexer.wake()
+
+    def _make_indexer(self, *, alone: bool = False) -> Indexer:
+        # Longer transactions do more, and hold up writers for up to a fifth of a second.
+        text = TextStep(batch=ALONE_BATCH) if alone else TextStep()
+        return Indexer(
+            self.path,
+            (text, ValueStep(), ColumnStep()),
+            turn=self._indexer_turns.turn,
+            rests=not alone,
+        )
 
     def index_now(self, *, rebuild: bool = False, progress: Progress | None = None) -> None:
         with _translated(self.path), closing(Turns(self.path)) as turns:

@@ -198,16 +198,25 @@ class Indexer:
     Thread-safe. It uses a connection of its own.
     """
 
-    def __init__(self, path: Path, steps: Sequence[Step], *, turn: Turn = nullcontext) -> None:
+    def __init__(
+        self,
+        path: Path,
+        steps: Sequence[Step],
+        *,
+        turn: Turn = nullcontext,
+        rests: bool = True,
+    ) -> None:
         """Make an indexer; nothing runs before `wake`.
 
         Args:
             turn: Entered around each transaction, so that writers of this process take turns
                 with it in order; the database's own lock is waited for by trying again.
+            rests: Rest as long as it works, for the threads beside it.
         """
         self._path = path
         self._steps = tuple(steps)
         self._turn = turn
+        self._rests = rests
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
@@ -289,7 +298,7 @@ class Indexer:
     def _advance(self, connection: sqlite3.Connection, backlog: _Backlog) -> None:
         if self._stopping.is_set():
             return
-        started = time.monotonic()
+        started = time.thread_time()
         try:
             advance(connection, backlog.step, to=backlog.end, turn=self._turn)
         except sqlite3.OperationalError as error:
@@ -301,8 +310,9 @@ class Indexer:
         self._batches += 1
         if self._batches % _CHECKPOINT_BATCHES == 0:
             _checkpoint(connection)
-        # Half of the time is for those who write events; the tail is scanned meanwhile.
-        self._stopping.wait(min(time.monotonic() - started, LOOK_S))
+        if self._rests:
+            # Half of the time is for those who write events; the tail is scanned meanwhile.
+            self._stopping.wait(min(time.thread_time() - started, LOOK_S))
 
     def _fail(self, error: Exception) -> None:
         told = self._failure
