@@ -15,14 +15,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from common import cpu_seconds, demo_events, folder, save
+import workload
+from common import cpu_seconds, folder, save
 
 from whodid import actions, canonical, event, ids, recorder, redaction
 from whodid.canonical import Encoded
 from whodid.event import Event
 from whodid.ledger.merkle import Frontier, leaf_hash
 from whodid.stores.rows import derive
-from whodid.stores.sqlite import SqliteStore
+from whodid.stores.sqlite import CHECKPOINT_PAGES, WRITE_CACHE_KIB, SqliteStore
 from whodid.times import Instant
 
 TABLES = ("whodid_dict", "whodid_event", "whodid_leaf", "whodid_event_ref", "whodid_idempotency")
@@ -35,7 +36,7 @@ def batches(items: Sequence[Encoded], size: int) -> Iterator[Sequence[Encoded]]:
 
 def fill(path: Path, encoded: Sequence[Encoded], size: int) -> float:
     """Events a second through `append` in batches of `size`."""
-    store = SqliteStore(path)
+    store = SqliteStore(path, indexes=False)
     start = time.perf_counter()
     for batch in batches(encoded, size):
         store.append(batch)
@@ -49,6 +50,9 @@ def fill_raw(source: Path, path: Path, size: int, count: int) -> float:
     SqliteStore(path).close()
     reader, writer = sqlite3.connect(source), sqlite3.connect(path, isolation_level=None)
     writer.execute("PRAGMA synchronous=FULL")
+    # The same cache and checkpoints as ours: what is compared is the work, not the settings.
+    writer.execute(f"PRAGMA cache_size=-{WRITE_CACHE_KIB}")
+    writer.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     rows = {table: reader.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
     inserts = {
         table: f"INSERT INTO {table} VALUES ({', '.join('?' * len(found[0]))})"
@@ -107,14 +111,14 @@ def stages(events: Sequence[Event]) -> dict[str, float]:
 
 def insert_cost(path: Path, encoded: Sequence[Encoded]) -> float:
     """Microseconds of processor time per event of the whole `append`, batches of 1,000."""
-    store = SqliteStore(path)
+    store = SqliteStore(path, indexes=False)
     taken = cpu_seconds(lambda: [store.append(batch) for batch in batches(encoded, 1000)])
     store.close()
     return round(taken / len(encoded) * 1e6, 1)
 
 
 def main(count: int) -> None:
-    events = demo_events(count)
+    events = [event.decode(line) for line in workload.lines(count)]
     encoded = [recorder.prepare(each) for each in events]
     results: dict[str, object] = {"events": count}
     with folder() as where:

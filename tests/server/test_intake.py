@@ -109,7 +109,7 @@ def test_killed_workers_are_started_anew_and_nothing_is_lost_or_doubled(tmp_path
     path = tmp_path / "log.db"
     with serving(path, ingest_workers=2) as server:
         senders = [Sender(server, 150) for _ in range(4)]
-        killed = set()
+        killed: set[int] = set()
         while len(killed) < 6:
             for worker in workers_of(server):
                 if worker not in killed:

@@ -131,13 +131,11 @@ def test_the_writer_answers_all_that_was_handed_over_before_it_stops(store: Sqli
     answered: dict[int, Answer] = {}
     writer = Writer(store, settings=Settings(), deliver=answered.update)
 
-    threads = [
-        threading.Thread(
-            target=lambda first: [writer.put(first + step, upload()) for step in range(50)],
-            args=(first,),
-        )
-        for first in (0, 50, 100, 150)
-    ]
+    def put_fifty(first: int) -> None:
+        for number in range(first, first + 50):
+            writer.put(number, upload())
+
+    threads = [threading.Thread(target=put_fifty, args=(first,)) for first in (0, 50, 100, 150)]
     for thread in threads:
         thread.start()
     for thread in threads:

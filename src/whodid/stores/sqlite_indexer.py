@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from whodid.errors import StoreUnavailableError
+from whodid.stores.sqlite_write import transaction
 
 LOOK_S = 0.25
 QUIET_S = 1.0
@@ -115,7 +116,7 @@ def advance(
     if last <= after:
         return False
     prepared = step.prepare(connection, after=after, last=last)
-    with turn(), _transaction(connection):
+    with turn(), transaction(connection):
         if watermark(connection, step.name) != after:
             return False
         step.write(connection, prepared)
@@ -345,18 +346,6 @@ def _is_busy(error: Exception) -> bool:
 def _checkpoint(connection: sqlite3.Connection) -> None:
     """Copy the write-ahead log into the file, as far as nobody has to wait for it."""
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 @contextmanager
