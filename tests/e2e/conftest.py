@@ -122,7 +122,9 @@ def executable(playwright: Playwright) -> str | None:
     return os.environ.get("WHODID_CHROMIUM") or find_chromium() or None
 
 
-@pytest.fixture(scope="session")
+# Not for the session: as long as Playwright runs, this thread counts as one with a running event
+# loop, and other tests could not run one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:

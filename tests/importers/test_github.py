@@ -216,7 +216,6 @@ def test_every_vendor_record_is_stored_with_actor_action_and_the_time_that_it_ho
 def test_of_a_protected_branch_the_branch_is_the_target() -> None:
     event = of(a_record(action="protected_branch.destroy", name="main", repo="acme/api"))
 
-    assert [(target.type, target.name) for target in event.targets][:2] == [
-        ("branch", "main"),
-        ("repo", "acme/api"),
-    ]
+    branch, repo = event.targets[:2]
+    assert (branch.type, branch.id) == ("branch", "main")
+    assert (repo.type, repo.name) == ("repo", "acme/api")
