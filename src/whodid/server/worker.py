@@ -23,7 +23,7 @@ from whodid.server.settings import Settings
 from whodid.server.writing import Answer, Deliver, Writer
 from whodid.stores import EventStore, open_store
 
-NICENESS = 10
+NICENESS = 2
 """Of the indexer: what waits to be stored comes first, what waits to be indexed is scanned."""
 _encode = msgspec.msgpack.Encoder().encode
 _beginning = msgspec.msgpack.Decoder(Beginning)
