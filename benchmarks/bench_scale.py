@@ -34,6 +34,7 @@ from whodid.query.buckets import bucket_edges
 from whodid.query.parse import parse
 from whodid.stores.base import Batch, FacetField
 from whodid.stores.sqlite import SqliteStore
+from whodid.stores.sqlite_text import needed_by_search
 from whodid.times import Instant
 from whodid.viewer import Request, Viewer
 
@@ -161,6 +162,9 @@ def searches(pick: random.Random) -> dict[str, _Ask]:
         "text, two common words": of_all(lambda: f"{word()} {word()}"),
         "text, a phrase": of_all(lambda: f'"{word()} {word()} {pick.randrange(9973)}"'),
         "text, one tenant": of_one(lambda: f"{word()} {pick.randrange(997)}"),
+        "text, a phrase, one tenant": of_one(
+            lambda: f'"{word()} {word()} {pick.randrange(9973)}"'
+        ),
         "text that is nowhere": of_all(lambda: f"xylophone{pick.randrange(10**6)}"),
         "action, failed, 30 days": of_all(lambda: "action:user is:failed", MONTH),
         "action, failed, one tenant": of_one(lambda: "action:user is:failed", MONTH),
@@ -249,15 +253,50 @@ def questions(path: Path) -> dict[str, Callable[[SqliteStore], object]]:
     kinds["histogram, 30 days by the hour"] = lambda store: store.histogram(
         month, access=EVERYTHING, edges=hours
     )
-    return kinds | pages(pick)
+    return kinds | pages(pick) | bare(path, random.Random(8))
+
+
+def bare(path: Path, pick: random.Random) -> dict[str, Callable[[SqliteStore], object]]:
+    """The index of words asked for the same by hand: what of a search is the engine's own."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA query_only = ON")
+
+    def numbers(access: Access) -> list[int] | None:
+        return access.tenants and [
+            connection.execute(
+                "SELECT ref FROM whodid_dict WHERE tenant = 0 AND kind = 1 AND val = ?", (name,)
+            ).fetchone()[0]
+            for name in access.tenants
+        ]
+
+    def matched(make: _Ask) -> Callable[[SqliteStore], object]:
+        def ask(store: SqliteStore) -> object:
+            query, access = make()
+            needed = needed_by_search(query.node, tenants=numbers(access))
+            return connection.execute(
+                "SELECT rowid FROM whodid_text WHERE whodid_text MATCH ? "
+                "ORDER BY rowid DESC LIMIT 51",
+                (needed,),
+            ).fetchall()
+
+        return ask
+
+    made = searches(pick)
+    names = (
+        "text, two common words", "text, a phrase", "text, one tenant",
+        "text, a phrase, one tenant",
+    )  # fmt: skip
+    return {f"FTS5 alone: {name}": matched(made[name]) for name in names}
 
 
 def pages(pick: random.Random) -> dict[str, Callable[[SqliteStore], object]]:
     week = {"from": str(WEEK), "to": str(NOW)}
 
-    def page(path: str, **query: str) -> Callable[[SqliteStore], object]:
+    def page(
+        path: str, *, access: Access = EVERYTHING, **query: str
+    ) -> Callable[[SqliteStore], object]:
         def ask(store: SqliteStore) -> object:
-            answer = Viewer(store).handle(Request(path=path, query=week | query, access=EVERYTHING))
+            answer = Viewer(store).handle(Request(path=path, query=week | query, access=access))
             assert answer.status == 200, answer.status
             return answer
 
@@ -270,6 +309,9 @@ def pages(pick: random.Random) -> dict[str, Callable[[SqliteStore], object]]:
     return {
         "page: list, 7 days": page("/"),
         "page: list, 90 days": page("/", **{"from": str(workload.BEGINS)}),
+        "page: list, 90 days, the largest tenant": page(
+            "/", access=Access.reader({"t0"}), **{"from": str(workload.BEGINS)}
+        ),
         "page: list with a text": page("/", q="harbour ledger"),
         "page: list of failed": page("/", q="is:failed"),
         "page: an event beside the list": event,

@@ -86,10 +86,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_blocks_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_column_blocks, "BLOCK_EVENTS", 16)
+    for module in (columns, sqlite_column_blocks):
+        monkeypatch.setattr(module, "BLOCK_EVENTS", 16)
     monkeypatch.setattr(sqlite_column_blocks, "_TIERS", (4, 16))
     monkeypatch.setattr(sqlite_column_blocks, "REF_CHUNK", 8)
     monkeypatch.setattr(sqlite_columns, "REF_CHUNK", 8)
+    monkeypatch.setattr(sqlite_columns, "GROUP_BLOCKS", 2)
+    monkeypatch.setattr(columns, "PIECE_EVENTS", 4)
     monkeypatch.setattr(sqlite_column_blocks, "_LOOKUP", 3)
     monkeypatch.setattr(ColumnStep, "batch", 6)
 
@@ -152,10 +155,10 @@ def test_damaged_times_are_refused() -> None:
 def test_the_cache_keeps_the_newest_blocks_within_its_bound() -> None:
     cache = ColumnCache(max_bytes=100)
     for first in (5, 1, 9, 3):
-        cache.keep((first, first, 0, "actor"), f"block {first}", 40)
+        cache.keep((first, first, (0,), "actor"), f"block {first}", 40)
 
     assert cache.bytes_held == 80
-    assert [bool(cache.find((first, first, 0, "actor"))) for first in (1, 3, 5, 9)] == [
+    assert [bool(cache.find((first, first, (0,), "actor"))) for first in (1, 3, 5, 9)] == [
         False,
         False,
         True,
@@ -394,6 +397,84 @@ class _Certain:
         self._context.__exit__(None, None, None)
 
 
+def test_blocks_that_follow_one_another_are_counted_as_one(store: SqliteStore, path: Path) -> None:
+    store.append(_many(110))
+    index(path, to=100)
+
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as connection,
+        _snapshot(store, connection) as snapshot,
+    ):
+        parts = [(type(part).__name__, part.first, part.last) for part in snapshot.parts]
+
+    assert parts == [
+        ("Group", 1, 32), ("Group", 33, 64), ("Group", 65, 96), ("Block", 97, 100),
+        ("Block", 101, 110),
+    ]  # fmt: skip
+
+
+GROUPED = (
+    "", "-action:audit", "action:invoice", "action:invoice.create", "outcome:denied",
+    "-outcome:denied", "tenant:acme", "actor:u1 OR actor:u3", "ip:*", "-ip:*",
+    "ip:203.0.113.0/30", "created:>=2026-03-15T12:40:00Z", "created:<2026-03-15T12:33:00Z",
+    "created:2026-03-15T12:05:00Z..2026-03-15T13:20:00Z -tenant:beta", "country:NO", "-country:NO",
+    "created:>=2026-03-15T12:40:00Z OR outcome:denied", "severity:high OR app:none",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("gone", [(), (5, 6), range(33, 49), range(33, 65), range(1, 110, 3)])
+def test_groups_answer_as_sql_before_and_after_events_are_deleted(
+    store: SqliteStore, path: Path, gone: Sequence[int]
+) -> None:
+    store.append(_many(80))
+    store.append(_many(30, first=20))  # back-dated: pieces, blocks and groups overlap in time
+    index(path, to=105)
+    plain = open_counting(path, least=NEVER)
+    _check_groups(store, plain)  # and now it remembers
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("DELETE FROM whodid_event WHERE position = ?", zip(gone))
+        sqlite_column_blocks.rebuild(connection, first=1, last=110)
+        connection.execute("COMMIT")
+
+    _check_groups(store, plain)
+    assert store.count(a_query(), access=SEES_ALL).count == 110 - len(gone)
+    plain.close()
+
+
+def _check_groups(store: SqliteStore, plain: SqliteStore) -> None:
+    every = [minutes(minute) for minute in range(-3, 120)]
+    for text in GROUPED:
+        query, access = a_query(text), SEES_ALL
+        assert store.count(query, access=access) == plain.count(query, access=access), text
+        counted = store.facets(query, access=access, fields=FIELDS, limit=99)
+        assert counted == plain.facets(query, access=access, fields=FIELDS, limit=99), text
+        for edges in (every, every[::7], every[::50], [minutes(-1e8), minutes(1e8)], every[30:33]):
+            chart = store.histogram(query, access=access, edges=edges, split_by="outcome")
+            expected = plain.histogram(query, access=access, edges=edges, split_by="outcome")
+            assert chart == expected, text
+
+
+def test_what_whole_groups_hold_is_read_once(store: SqliteStore, path: Path) -> None:
+    store.append(_many(96))
+    index(path, to=96)
+    source, read = Columns(), list[str]()
+    source._columns = ColumnCache(max_bytes=0)  # so that what is not read was remembered as totals
+    edges = [minutes(at).micros for at in (-9, 28, 64, 999)]  # between pieces
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for trace in (None, read.append):
+            connection.set_trace_callback(trace)
+            with _Certain(source, connection) as snapshot:
+                facets = snapshot.facets(snapshot.asked(None), fields=FIELDS, limit=9)
+                chart = snapshot.histogram(snapshot.asked(None), edges=edges, split_by="outcome")
+
+    assert sum(value.count for value in facets[0].values) == 96
+    assert [bucket.total() for bucket in chart] == [28, 36, 32]
+    assert read
+    assert not [statement for statement in read if "FROM whodid_column WHERE" in statement]
+
+
 def test_memory_stays_within_the_bound(path: Path, small_blocks: None) -> None:
     store = open_counting(path)
     store.append(_many(200))
@@ -408,7 +489,7 @@ def test_memory_stays_within_the_bound(path: Path, small_blocks: None) -> None:
             facets = snapshot.facets(snapshot.asked(None), fields=FIELDS, limit=9)
     store.close()
 
-    assert 0 < source.cache.bytes_held <= 2_000
+    assert 0 < source.bytes_held <= 2_000
     assert sum(value.count for value in facets[0].values) == 200
 
 
@@ -423,7 +504,7 @@ def test_the_memory_of_a_store_can_be_chosen(path: Path) -> None:
 
     assert facet.distinct == 5
     assert source is not None
-    assert 0 < source.cache.bytes_held <= 3_000
+    assert 0 < source.bytes_held <= 3_000
 
 
 def test_with_a_long_tail_sql_answers(path: Path) -> None:

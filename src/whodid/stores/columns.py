@@ -5,13 +5,16 @@ sealed order in a few bytes each, and numpy counts it in a tenth of a millisecon
 already (a reference into the store's dictionary); a column keeps the distinct numbers of its block
 once, and for each event only which of them, in as few bytes as that takes.
 
+Where a search wants all events of a block, or of a group of blocks, their totals are enough: they
+never change, and may be remembered. So counting a whole log costs as much as a part of it.
+
 Pure: no database. Needs numpy.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -25,13 +28,22 @@ Numbers: TypeAlias = NDArray[Any]
 Places: TypeAlias = NDArray[np.intp] | None
 """Which events of a block, by their place in it, ascending; None for all of them."""
 
+Remember: TypeAlias = Callable[[str, Callable[[], Any]], Any]
+"""Gives what is known by a name, else makes it. `Any`, since it keeps several kinds of things."""
+
 BLOCK_EVENTS = 65_536
+PIECE_EVENTS = 1_024
 NUMBERED = (
     "tenant", "actor", "action", "app", "country", "agent", "ip", "category", "operation",
     "severity", "outcome",
 )  # fmt: skip
 """The columns of numbers; beside them there is `occurred_at`. 0 is "none", tenant 0 no event."""
 
+_MANY_VALUED = frozenset({"actor", "agent", "ip"})
+"""Columns of which a block's totals may be as large as the column itself."""
+
+_MOST_WAITING = 2**20  # events whose numbers are counted at once
+_DISTINCT_SPLITS = 256  # more numbers than any column has that charts are split by
 _HEAD = struct.Struct("<BI")
 _TIMES = struct.Struct("<Bq")
 _WIDTHS: Mapping[int, Any] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}
@@ -57,6 +69,45 @@ class Column:
     @property
     def bytes_held(self) -> int:
         return int(self.values.nbytes + self.codes.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many events of a block, or of several, have each number of a column.
+
+    Attributes:
+        values: The distinct numbers, ascending.
+        counts: How many events have each.
+    """
+
+    values: Numbers
+    counts: Numbers
+
+    @property
+    def bytes_held(self) -> int:
+        return int(self.values.nbytes + self.counts.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A block in pieces of `PIECE_EVENTS`: when their events happened, and what they have.
+
+    Attributes:
+        oldest: The earliest `occurred_at` of each piece, microseconds.
+        newest: The latest.
+        values: The distinct numbers of a column.
+        counts: How many events have each: a row a piece, a column a number.
+    """
+
+    oldest: Numbers
+    newest: Numbers
+    values: Numbers
+    counts: Numbers
+
+    @property
+    def bytes_held(self) -> int:
+        parts = (self.oldest, self.newest, self.values, self.counts)
+        return sum(int(part.nbytes) for part in parts)
 
 
 def make_column(numbers: Numbers) -> Column:
@@ -130,6 +181,10 @@ def _damaged() -> LedgerError:
     return LedgerError("a block of the columns is damaged; run whodid verify")
 
 
+def _made_anew(name: str, make: Callable[[], Any]) -> Any:
+    return make()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """The events of a range of positions.
@@ -142,6 +197,7 @@ class Block:
         newest: Its latest.
         column: Gives the column of a name, which may have to be read.
         moments: Gives `occurred_at` of every place; of one without an event any time.
+        remember: Keeps what is computed of it, if anybody does.
     """
 
     first: int
@@ -151,10 +207,117 @@ class Block:
     newest: int
     column: Callable[[str], Column]
     moments: Callable[[], Numbers]
+    remember: Remember = _made_anew
 
     @property
     def size(self) -> int:
         return self.last - self.first + 1
+
+    @property
+    def is_full(self) -> bool:
+        """Has every place an event?"""
+        return self.events == self.size
+
+    def places(self) -> Numbers:
+        """The places that have an event, ascending."""
+        return np.flatnonzero(self.column("tenant").numbers)
+
+    def totals(self, name: str) -> Totals:
+        """How many of its events have each number of a column."""
+        if name in _MANY_VALUED:
+            return self._count(name)
+        totals: Totals = self.remember(f"totals.{name}", lambda: self._count(name))
+        return totals
+
+    def _count(self, name: str) -> Totals:
+        return _count(self.column(name), None if self.is_full else self.places())
+
+    def pieces(self, name: str) -> Pieces:
+        """Its pieces with the numbers of a column; only of a full block."""
+        pieces: Pieces = self.remember(f"pieces.{name}", lambda: self._cut(name))
+        return pieces
+
+    def _cut(self, name: str) -> Pieces:
+        column, moments = self.column(name), self.moments()
+        starts, distinct = np.arange(0, self.size, PIECE_EVENTS), len(column.values)
+        cells = np.arange(self.size) // PIECE_EVENTS * distinct + column.codes
+        counts = np.bincount(cells, minlength=len(starts) * distinct)
+        return Pieces(
+            np.minimum.reduceat(moments, starts),
+            np.maximum.reduceat(moments, starts),
+            column.values,
+            counts.reshape(-1, distinct).astype(_NUMBER),
+        )
+
+
+def _count(column: Column, places: Places) -> Totals:
+    """How many events at these places have each number, the numbers that none has left out."""
+    if places is None:
+        return Totals(column.values, np.bincount(column.codes).astype(_NUMBER))
+    counts = np.bincount(column.codes[places], minlength=len(column.values))
+    there = np.flatnonzero(counts)
+    return Totals(column.values[there], counts[there].astype(_NUMBER))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Blocks that follow one another: counted as one where all of their events are wanted.
+
+    Attributes:
+        blocks: Ascending.
+        events: How many they have.
+        oldest: Their earliest `occurred_at`, microseconds.
+        newest: Their latest.
+        remember: Keeps what is computed of it, if anybody does.
+    """
+
+    blocks: Sequence[Block]
+    events: int
+    oldest: int
+    newest: int
+    remember: Remember = _made_anew
+
+    @property
+    def first(self) -> int:
+        return self.blocks[0].first
+
+    @property
+    def last(self) -> int:
+        return self.blocks[-1].last
+
+    def totals(self, name: str) -> Totals:
+        """How many of its events have each number of a column."""
+        totals: Totals = self.remember(f"totals.{name}", lambda: self._sum(name))
+        return totals
+
+    def _sum(self, name: str) -> Totals:
+        summed = np.zeros(1, np.int64)
+        for block in self.blocks:
+            if block.events:
+                summed = _added(summed, block.totals(name))
+        values = np.flatnonzero(summed)
+        return Totals(values.astype(_NUMBER), summed[values].astype(_NUMBER))
+
+
+def group_blocks(blocks: Sequence[Block], *, remember: Remember = _made_anew) -> Group:
+    """Blocks that follow one another as a group."""
+    filled = [block for block in blocks if block.events]
+    return Group(
+        blocks=blocks,
+        events=sum(block.events for block in filled),
+        oldest=min((block.oldest for block in filled), default=0),
+        newest=max((block.newest for block in filled), default=0),
+        remember=remember,
+    )
+
+
+def _added(sums: Numbers, totals: Totals) -> Numbers:
+    """An array with the number as index, longer where it has to be, with the totals in it."""
+    top = int(totals.values[-1]) if len(totals.values) else 0
+    if top >= len(sums):
+        sums = np.concatenate((sums, np.zeros(top + 1 - len(sums) + top // 4, np.int64)))
+    sums[totals.values] += totals.counts  # no number is there twice
+    return sums
 
 
 def make_block(
@@ -206,6 +369,8 @@ def merge_blocks(blocks: Sequence[Block]) -> Block:
     )
 
 
+Part: TypeAlias = Block | Group
+
 # ---- conditions
 
 
@@ -230,6 +395,14 @@ class Lookups:
             table[np.asarray(numbers, np.int64)] = True
             known = self.tables[id(numbers)] = numbers, table
         return known[1]
+
+    def passing(self, values: Numbers, numbers: Sequence[int]) -> Numbers:
+        """Which of these ascending values are among the numbers."""
+        table = self.table(numbers)
+        passing = np.zeros(len(values), np.bool_)
+        within = int(np.searchsorted(values, len(table)))
+        passing[:within] = table[values[:within]]
+        return passing
 
     def between(self, low: bytes, high: bytes) -> Sequence[int]:
         if (low, high) not in self.ranges:
@@ -267,16 +440,14 @@ class AskedBlock:
 
     def is_among(self, column: str, numbers: Sequence[int]) -> Truth:
         """The column's number is one of these."""
-        table, asked = self.lookups.table(numbers), self.block.column(column)
-        fitting = np.zeros(len(asked.values), np.bool_)
-        # The values ascend, so those within the table are the first ones.
-        within = int(np.searchsorted(asked.values, len(table)))
-        fitting[:within] = table[asked.values[:within]]
-        if fitting.all():
-            return True
-        if not fitting.any():
-            return False
-        found: Truth = fitting[asked.codes]
+        asked = self.block.column(column)
+        passing = self.lookups.passing(asked.values, numbers)
+        number = int(np.count_nonzero(passing))
+        if number in (0, len(passing)):
+            return number > 0
+        found: Truth
+        # One code alone is compared at once, which is what a tenant's reader asks of every block.
+        found = asked.codes == passing.argmax() if number == 1 else passing.take(asked.codes)
         return found
 
     def has_address(self) -> Truth:
@@ -291,6 +462,53 @@ class AskedBlock:
     def address_between(self, low: bytes, high: bytes) -> Truth:
         """The address lies in the range, both ends inclusive, of the same length."""
         return self.is_among("ip", self.lookups.between(low, high))
+
+
+class Some:
+    """Of a group: the condition may hold for some of its events and not for others."""
+
+    def __and__(self, other: Some) -> Some:
+        return self
+
+    def __or__(self, other: Some) -> Some:
+        return self
+
+    def __invert__(self) -> Some:
+        return self
+
+
+SOME = Some()
+
+
+@dataclass(frozen=True, slots=True)
+class AskedGroup:
+    """A group as the conditions of a search see it: all, none or some of its events pass."""
+
+    group: Group
+    lookups: Lookups
+
+    def between(self, low: int | None, high: int | None) -> bool | Some:
+        """`occurred_at` lies from `low` to below `high`; None is open."""
+        oldest, newest = self.group.oldest, self.group.newest
+        if (low is None or oldest >= low) and (high is None or newest < high):
+            return True
+        if low is not None and newest < low or high is not None and oldest >= high:
+            return False
+        return SOME
+
+    def is_among(self, column: str, numbers: Sequence[int]) -> bool | Some:
+        """The column's number is one of these."""
+        if column in _MANY_VALUED:  # each block knows sooner
+            return SOME
+        passing = self.lookups.passing(self.group.totals(column).values, numbers)
+        return True if passing.all() else SOME if passing.any() else False
+
+    def has_address(self) -> bool | Some:
+        return SOME
+
+    def address_between(self, low: bytes, high: bytes) -> bool | Some:
+        """The address lies in the range, both ends inclusive, of the same length."""
+        return SOME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +528,32 @@ class Asked:
     first: int = 0
     last: int = 2**63 - 1
 
+    def parts(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Places]]:
+        """The parts with events that are wanted, newest first, and which of their events.
+
+        A group is given as a whole, where all of it is wanted, else as its blocks.
+        """
+        for part in reversed(parts):
+            if isinstance(part, Block):
+                places = self.places(part)
+                if places is None or len(places):
+                    yield part, places
+            elif part.events:
+                truth = self._truth(part)
+                if truth is True:
+                    yield part, None
+                elif truth is not False:
+                    yield from self.parts(part.blocks)
+
+    def _truth(self, group: Group) -> bool | Some:
+        """Are all events of a group wanted, none, or some?"""
+        is_inside = self.first <= group.first and group.last <= self.last
+        if self.positions is not None or not is_inside:
+            return SOME
+        truth: bool | Some
+        truth = True if self.mask is None else self.mask(AskedGroup(group, self.lookups))
+        return truth
+
     def places(self, block: Block) -> Places:
         """The events of the block that are wanted."""
         if self.positions is not None:
@@ -321,10 +565,10 @@ class Asked:
         if isinstance(truth, bool):
             if not truth:
                 return _NOWHERE
-            if block.events == block.size and self.first <= block.first <= block.last <= self.last:
+            if block.is_full and self.first <= block.first <= block.last <= self.last:
                 return None
             truth = np.ones(block.size, np.bool_)
-        if block.events < block.size:
+        if not block.is_full:
             truth = truth & (block.column("tenant").numbers != 0)
         found = np.flatnonzero(truth)
         if self.first > block.first or self.last < block.last:
@@ -338,67 +582,133 @@ _NOWHERE = np.zeros(0, np.intp)
 # ---- answers
 
 
-def count(blocks: Iterable[Block], asked: Asked, *, cap: int | None) -> int:
+def count(parts: Sequence[Part], asked: Asked, *, cap: int | None) -> int:
     """How many events are wanted; stops somewhere above `cap`."""
     number = 0
-    for block in blocks:
-        places = asked.places(block)
-        number += block.events if places is None else len(places)
+    for part, places in asked.parts(parts):
+        number += part.events if places is None else len(places)
         if cap is not None and number > cap:
             break
     return number
 
 
-def tally(blocks: Iterable[Block], asked: Asked, names: Sequence[str]) -> dict[str, Numbers]:
+def tally(parts: Sequence[Part], asked: Asked, names: Sequence[str]) -> dict[str, Numbers]:
     """For each column, how many wanted events have each number: an array with the number as index.
 
-    One pass over the blocks for all columns.
+    One pass over the parts for all columns.
     """
-    counted = {name: np.zeros(1, np.int64) for name in names}
-    for block in blocks:
-        places = asked.places(block)
-        if places is not None and not len(places):
-            continue
-        for name in names:
-            column = block.column(name)
-            codes = column.codes if places is None else column.codes[places]
-            found = np.bincount(codes, minlength=len(column.values))
-            top = int(column.values[-1])
-            if top >= len(counted[name]):
-                counted[name] = np.concatenate(
-                    (counted[name], np.zeros(top + 1 - len(counted[name]) + top // 4, np.int64))
-                )
-            counted[name][column.values] += found  # no number is there twice
-    return counted
+    counted = {name: _Tally() for name in names}
+    for part, places in asked.parts(parts):
+        for name, tally in counted.items():
+            if places is None:
+                tally.add(part.totals(name))
+            elif isinstance(part, Block):
+                tally.add_places(part.column(name), places)
+    return {name: tally.sums() for name, tally in counted.items()}
 
 
-def chart(blocks: Iterable[Block], asked: Asked, *, edges: Sequence[int], split: str) -> Numbers:
+class _Tally:
+    """How many events have each number of a column."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(1, np.int64)
+        self._waiting: list[Numbers] = []
+        self._waits = 0
+
+    def add(self, totals: Totals) -> None:
+        self._sums = _added(self._sums, totals)
+
+    def add_places(self, column: Column, places: Numbers) -> None:
+        """Count the events at these places of a block."""
+        codes, distinct = column.codes.take(places), len(column.values)
+        if distinct <= len(codes):
+            self.add(Totals(column.values, np.bincount(codes, minlength=distinct)))
+            return
+        # To count by code would touch more numbers than there are events.
+        self._waiting.append(column.values.take(codes))
+        self._waits += len(codes)
+        if self._waits > _MOST_WAITING:
+            self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        counts = np.bincount(np.concatenate(self._waiting))
+        there = np.flatnonzero(counts)
+        self.add(Totals(there, counts[there]))
+        self._waiting, self._waits = [], 0
+
+    def sums(self) -> Numbers:
+        """For each number, as index, how many have it."""
+        if self._waiting:
+            self._count_waiting()
+        return self._sums
+
+
+def chart(parts: Sequence[Part], asked: Asked, *, edges: Sequence[int], split: str) -> Numbers:
     """How many wanted events lie in each bucket: a row a bucket, a column a number of `split`.
 
     Args:
         edges: Ascending, microseconds; n+1 of them make n buckets.
     """
-    bounds = np.asarray(edges, np.int64)
-    buckets, width = len(edges) - 1, 256
-    counted = np.zeros((buckets, width), np.int64)
-    for block in blocks:
-        if not block.events or block.newest < edges[0] or block.oldest >= edges[-1]:
-            continue
-        places = asked.places(block)
-        if places is not None and not len(places):
-            continue
-        moments, column = block.moments(), block.column(split)
-        codes = column.codes
-        if places is not None:
-            moments, codes = moments[places], codes[places]
-        rows = np.searchsorted(bounds, moments, "right") - 1
-        inside = (rows >= 0) & (rows < buckets)
+    drawn = _Chart(np.asarray(edges, np.int64), split)
+    near = [part for part in parts if part.newest >= edges[0] and part.oldest < edges[-1]]
+    for part, places in asked.parts(near):
+        if places is None:
+            drawn.add_all(part)
+        elif isinstance(part, Block):
+            drawn.add_places(part, places)
+    return drawn.counted
+
+
+class _Chart:
+    """Events counted by bucket and by the numbers of a column."""
+
+    def __init__(self, bounds: Numbers, split: str) -> None:
+        self._bounds, self._split = bounds, split
+        self._buckets = len(bounds) - 1
+        self.counted = np.zeros((self._buckets, _DISTINCT_SPLITS), np.int64)
+
+    def _rows(self, moments: Numbers) -> Numbers:
+        """The bucket of each time; none of those there are for times outside."""
+        return np.searchsorted(self._bounds, moments, "right") - 1
+
+    def add_all(self, part: Part) -> None:
+        """Count all events of a part."""
+        first, last = self._rows(np.array((part.oldest, part.newest))).tolist()
+        if first == last:
+            if 0 <= first < self._buckets:
+                totals = part.totals(self._split)
+                self.counted[first, totals.values] += totals.counts
+        elif isinstance(part, Group):
+            for block in part.blocks:
+                if block.events:
+                    self.add_all(block)
+        elif part.is_full:
+            self._add_pieces(part)
+        else:
+            self.add_places(part, part.places())
+
+    def _add_pieces(self, block: Block) -> None:
+        """Count a block piece by piece, and one by one what an edge runs through."""
+        pieces = block.pieces(self._split)
+        rows = self._rows(pieces.oldest)
+        is_cut = rows != self._rows(pieces.newest)
+        taken = ~is_cut & (rows >= 0) & (rows < self._buckets)
+        np.add.at(self.counted, (rows[taken, None], pieces.values), pieces.counts[taken])
+        starts = np.flatnonzero(is_cut) * PIECE_EVENTS
+        places = (starts[:, None] + np.arange(PIECE_EVENTS)).reshape(-1)
+        if len(places):
+            self.add_places(block, places[places < block.size])
+
+    def add_places(self, block: Block, places: Numbers) -> None:
+        """Count the events at these places."""
+        column = block.column(self._split)
+        rows, codes = self._rows(block.moments().take(places)), column.codes.take(places)
+        inside = (rows >= 0) & (rows < self._buckets)
         if not inside.all():
             rows, codes = rows[inside], codes[inside]
         distinct = len(column.values)
-        cells = np.bincount(rows * distinct + codes, minlength=buckets * distinct)
-        counted[:, column.values] += cells.reshape(buckets, distinct)
-    return counted
+        cells = np.bincount(rows * distinct + codes, minlength=self._buckets * distinct)
+        self.counted[:, column.values] += cells.reshape(self._buckets, distinct)
 
 
 def nearest(

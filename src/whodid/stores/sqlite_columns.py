@@ -1,8 +1,9 @@
 """The columns of a SQLite store, read for counts, facets, charts and filtered pages.
 
 What the indexer has not reached yet is read from the events themselves when it is asked for, so
-every answer is that of one moment, and exact. Memory is bounded: decoded columns are kept, those
-of the newest events first, up to a limit.
+every answer is that of one moment, and exact. Memory is bounded: decoded columns, and what all the
+events of a block or of a group of blocks have, are kept, those of the newest events first, up to a
+limit.
 
 Writing them lies in `sqlite_column_blocks`. Needs numpy; `sqlite_sidecar` is the way here that
 doesn't load it before it is needed.
@@ -11,15 +12,17 @@ doesn't load it before it is needed.
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,7 +31,16 @@ from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES
 from whodid.query.sql import Mask
 from whodid.stores import columns
 from whodid.stores.base import Facet, FacetField, SplitBy
-from whodid.stores.columns import Asked, Block, Column, Lookups, Numbers, merge_blocks
+from whodid.stores.columns import (
+    Asked,
+    Block,
+    Column,
+    Lookups,
+    Numbers,
+    Part,
+    group_blocks,
+    merge_blocks,
+)
 from whodid.stores.facets import make_facet
 from whodid.stores.sqlite_column_blocks import (
     REF_CHUNK,
@@ -48,6 +60,11 @@ NAME = "columns"
 MAX_TAIL = 100_000
 """So many events beyond the blocks are worth reading for one answer; of more SQL is asked."""
 
+GROUP_BLOCKS = 16
+"""So many whole blocks, beginning at a multiple of them, are a group."""
+
+_COLUMNS_SHARE = 0.75  # of the memory; the rest is for totals
+
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "category": CATEGORIES,
     "operation": OPERATIONS,
@@ -56,8 +73,14 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_Blocks: TypeAlias = tuple[int, int, tuple[int, ...]]
+"""First and last position of a block or group, and the revisions: what has these never changes."""
+
+_Key: TypeAlias = tuple[int, int, tuple[int, ...], str]
+
+
 class ColumnCache:
-    """Decoded columns in memory, of the newest events first. Thread-safe.
+    """What is known of blocks, of the newest events first. Thread-safe.
 
     Not the least recently used ones go: whoever counts everything would throw out the newest
     blocks, which most searches need, to keep the oldest.
@@ -66,19 +89,19 @@ class ColumnCache:
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._kept: dict[tuple[int, int, int, str], tuple[Any, int]] = {}
-        self._oldest: list[tuple[int, int, int, str]] = []
+        self._kept: dict[_Key, tuple[Any, int]] = {}
+        self._oldest: list[_Key] = []
         self._bytes = 0
 
     @property
     def bytes_held(self) -> int:
         return self._bytes
 
-    def find(self, key: tuple[int, int, int, str]) -> Any:
+    def find(self, key: _Key) -> Any:
         kept = self._kept.get(key)
         return kept[0] if kept else None
 
-    def keep(self, key: tuple[int, int, int, str], value: Any, size: int) -> None:
+    def keep(self, key: _Key, value: Any, size: int) -> None:
         with self._lock:
             if key in self._kept:
                 return
@@ -88,9 +111,8 @@ class ColumnCache:
             while self._bytes > self._max_bytes:
                 self._drop(heapq.heappop(self._oldest))
 
-    def keep_only(self, heads: Iterable[Head]) -> None:
-        """Forget the columns of blocks that are no more."""
-        there = {(head.first, head.last, head.revision) for head in heads}
+    def keep_only(self, there: AbstractSet[_Blocks]) -> None:
+        """Forget what is known of blocks that are no more."""
         with self._lock:
             gone = [key for key in self._oldest if key[:3] not in there]
             if gone:
@@ -99,7 +121,7 @@ class ColumnCache:
                 self._oldest = [key for key in self._oldest if key[:3] in there]
                 heapq.heapify(self._oldest)
 
-    def _drop(self, key: tuple[int, int, int, str]) -> None:
+    def _drop(self, key: _Key) -> None:
         self._bytes -= self._kept.pop(key)[1]
 
 
@@ -121,13 +143,20 @@ class Columns:
         """Nothing is read before it is asked for.
 
         Args:
-            max_bytes: Of memory for decoded columns; 30 bytes an event hold everything.
+            max_bytes: Of memory, for decoded columns and totals; 45 bytes an event hold everything.
         """
-        self.cache = ColumnCache(max_bytes=max_bytes)
+        of_columns = int(max_bytes * _COLUMNS_SHARE)
+        self._columns = ColumnCache(max_bytes=of_columns)
+        self._totals = ColumnCache(max_bytes=max_bytes - of_columns)
         self._max_tail = max_tail
         self._heads: list[Head] = []
         self._tail: _Tail | None = None
         self._refs: tuple[int, Numbers] = (0, np.zeros(0, "<u4"))
+
+    @property
+    def bytes_held(self) -> int:
+        """The memory that decoded columns and totals take."""
+        return self._columns.bytes_held + self._totals.bytes_held
 
     @contextmanager
     def snapshot(self, connection: sqlite3.Connection) -> Iterator[Snapshot | None]:
@@ -146,44 +175,60 @@ class Columns:
         if newest - covered > self._max_tail:
             return None
         heads, revision = read_heads(connection), read_revision(connection)
+        runs = _runs(heads)
         if heads != self._heads:
-            self.cache.keep_only(heads)
+            self._columns.keep_only({_known(head) for head in heads})
+            self._totals.keep_only({_known(*run) for run in [*runs, *([head] for head in heads)]})
             self._heads = heads
-        blocks = [self._block(connection, head) for head in heads]
+        parts = [self._part(connection, run) for run in runs]
         tail = self._read_tail(connection, covered=covered, newest=newest, revision=revision)
         if tail:
-            blocks.append(tail.block)
+            parts.append(tail.block)
         return Snapshot(
             connection=connection,
-            blocks=blocks,
+            parts=parts,
             stored_refs=partial(self._stored_refs, connection, revision),
             new=tail.codes.new if tail else {},
             refs=tail.codes.refs if tail else {},
         )
 
+    def _part(self, connection: sqlite3.Connection, run: Sequence[Head]) -> Part:
+        blocks = [self._block(connection, head) for head in run]
+        if len(blocks) == 1:
+            return blocks[0]
+        return group_blocks(blocks, remember=partial(self._remember, _known(*run)))
+
     def _block(self, connection: sqlite3.Connection, head: Head) -> Block:
-        key, stored = (head.first, head.last, head.revision), stored_block(connection, head)
+        key, stored = _known(head), stored_block(connection, head)
         return replace(
             stored,
             column=partial(self._column, key, stored),
             moments=partial(self._moments, key, stored),
+            remember=partial(self._remember, key),
         )
 
-    def _column(self, key: tuple[int, int, int], stored: Block, name: str) -> Column:
-        found = self.cache.find((*key, name))
+    def _column(self, key: _Blocks, stored: Block, name: str) -> Column:
+        found = self._columns.find((*key, name))
         if found is None:
             found = stored.column(name)
-            self.cache.keep((*key, name), found, found.bytes_held)
+            self._columns.keep((*key, name), found, found.bytes_held)
         column: Column = found
         return column
 
-    def _moments(self, key: tuple[int, int, int], stored: Block) -> Numbers:
-        found = self.cache.find((*key, "occurred_at"))
+    def _moments(self, key: _Blocks, stored: Block) -> Numbers:
+        found = self._columns.find((*key, "occurred_at"))
         if found is None:
             found = stored.moments()
-            self.cache.keep((*key, "occurred_at"), found, found.nbytes)
+            self._columns.keep((*key, "occurred_at"), found, found.nbytes)
         moments: Numbers = found
         return moments
+
+    def _remember(self, key: _Blocks, name: str, make: Callable[[], Any]) -> Any:
+        found = self._totals.find((*key, name))
+        if found is None:
+            found = make()
+            self._totals.keep((*key, name), found, found.bytes_held)
+        return found
 
     def _read_tail(
         self, connection: sqlite3.Connection, *, covered: int, newest: int, revision: int
@@ -223,18 +268,36 @@ class Columns:
         return known[: top + 1]
 
 
+def _runs(heads: Sequence[Head]) -> list[list[Head]]:
+    """The heads of each group, and each of the others alone, ascending."""
+    size = GROUP_BLOCKS * columns.BLOCK_EVENTS
+    runs: list[list[Head]] = []
+    for number, some in itertools.groupby(heads, key=lambda head: (head.first - 1) // size):
+        run = list(some)
+        # A group that is yet to be completed would be another one with every block.
+        is_whole = run[0].first == number * size + 1 and run[-1].last == (number + 1) * size
+        runs += [run] if is_whole else [[head] for head in run]
+    return runs
+
+
+def _known(*heads: Head) -> _Blocks:
+    """What a block or a group is known by."""
+    return heads[0].first, heads[-1].last, tuple(head.revision for head in heads)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The columns at one moment, inside a read transaction.
 
     Attributes:
+        parts: All events, ascending.
         stored_refs: Gives the code of every reference that has one stored.
         new: Codes that only the tail has.
         refs: The codes of its references.
     """
 
     connection: sqlite3.Connection
-    blocks: Sequence[Block]
+    parts: Sequence[Part]
     stored_refs: Callable[[], Numbers]
     new: Mapping[int, tuple[int, str, bytes | None]]
     refs: Mapping[int, int]
@@ -258,18 +321,22 @@ class Snapshot:
         )
 
     def count(self, asked: Asked, *, cap: int | None = None) -> int:
-        return columns.count(reversed(self.blocks), asked, cap=cap)
+        return columns.count(self.parts, asked, cap=cap)
 
     def nearest(
         self, asked: Asked, *, after: tuple[int, int] | None, upwards: bool, want: int
     ) -> list[tuple[int, int]]:
-        return columns.nearest(self.blocks, asked, after=after, upwards=upwards, want=want)
+        return columns.nearest(self._blocks(), asked, after=after, upwards=upwards, want=want)
+
+    def _blocks(self) -> Iterator[Block]:
+        for part in self.parts:
+            yield from (part,) if isinstance(part, Block) else part.blocks
 
     def histogram(
         self, asked: Asked, *, edges: Sequence[int], split_by: SplitBy
     ) -> list[Counter[str]]:
         """For each bucket how many events there are of each outcome or severity."""
-        counted = columns.chart(self.blocks, asked, edges=edges, split=split_by)
+        counted = columns.chart(self.parts, asked, edges=edges, split=split_by)
         names = _NAMES[split_by]
         return [
             Counter({names[code]: int(row[code]) for code in np.flatnonzero(row)})
@@ -279,7 +346,7 @@ class Snapshot:
     def facets(
         self, asked: Asked, *, fields: Sequence[FacetField], limit: int, exact: bool = True
     ) -> list[Facet]:
-        counted = columns.tally(self.blocks, asked, fields)
+        counted = columns.tally(self.parts, asked, fields)
         return [self._facet(each, counted[each], limit=limit, exact=exact) for each in fields]
 
     def _facet(self, field: FacetField, counts: Numbers, *, limit: int, exact: bool) -> Facet:
