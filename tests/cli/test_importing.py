@@ -19,14 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.conftest import Run, a_trail, write_lines
+from tests.importers.conftest import vendor_records
 from tests.importers.samples import LINES, RECORDS
 from whodid.access import Access
 from whodid.cli.importing import Counts, Import, RejectFile, load_reader, open_file, unpacked
 from whodid.errors import ConfigError, InvalidError, StoreUnavailableError
-from whodid.importers import READERS, DamagedError, PassedOverError, Piece
+from whodid.importers import READERS, Context, DamagedError, PassedOverError, Piece
 from whodid.stores.base import EventStore
 from whodid.stores.sqlite import SqliteStore
-from whodid.testing import a_query
+from whodid.testing import NOON, a_query, minutes
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,9 +96,10 @@ def test_importing_again_adds_nothing(store: EventStore, folder: Path) -> None:
         a_trail(3, eventTime=None),
     ]
     path = write_lines(folder / "a.jsonl", records)
-    imported(store, path)
+    context = Context(until=NOON, undated_at=NOON)
+    imported(store, path, context=context)
 
-    counts, _ = imported(store, path)
+    counts, _ = imported(store, path, context=context)
 
     assert numbers(counts) == (3, 0, 3, 0)
     assert store.stats(access=Access.everything()).events == 3
@@ -418,6 +420,10 @@ def test_an_empty_file_is_of_no_format_and_no_fault(store: EventStore, folder: P
         (("--format", "syslog", "log"), "--format: expected auto, cloudtrail"),
         (("--until", "soon", "log"), "--until: expected a day"),
         (("--tz", "Mars/Olympus", "log"), "tz: expected the name of a zone"),
+        (("--undated-at", "soon", "log"), "--undated-at: expected a time"),
+        (("--undated-at", "", "log"), "--undated-at: expected a time"),
+        (("--undated-at", "2026-02-30", "log"), "--undated-at: expected a time"),
+        (("--undated-at", "2026-03-15T11:00:00", "log"), "--undated-at: expected a time"),
         (("--format", "okta"), "FILE"),
     ],
 )
@@ -456,6 +462,131 @@ def test_the_same_log_with_another_year_is_a_contradiction(run: Run, folder: Pat
     assert again.exit_code == 3
     assert "0 stored, 1 already there, 6 rejected" in again.stdout  # one line has a year
     assert "/occurred_at" in (folder / "whodid-rejected.jsonl").read_text()
+
+
+# -- records that name no time
+
+TIMES = (
+    "eventTime", "@timestamp", "created_at", "published", "timestamp", "requestReceivedTimestamp",
+    "stageTimestamp",
+)  # fmt: skip
+
+
+def an_undated_file(folder: Path, form: str) -> Path:
+    """A sample of a format, from which the time was cut."""
+    cut = {key: value for key, value in RECORDS[form][0].items() if key not in TIMES}
+    return write_lines(folder / "undated.jsonl", [cut])
+
+
+UNDATED = ("cloudtrail", "github", "okta", "kubernetes", "django-auditlog")
+
+
+@pytest.mark.parametrize("form", UNDATED)
+def test_a_record_without_a_time_is_rejected_and_told_the_remedy(
+    store: EventStore, folder: Path, form: str
+) -> None:
+    counts, reasons = imported(store, an_undated_file(folder, form), form=form)
+
+    assert numbers(counts) == (1, 0, 0, 1)
+    assert "it names no time; say with --undated-at" in reasons[0]
+
+
+@pytest.mark.parametrize("form", UNDATED)
+def test_with_a_time_to_assume_it_is_stored_with_it_and_marked(
+    store: EventStore, folder: Path, form: str
+) -> None:
+    path = an_undated_file(folder, form)
+    context = Context(until=NOON, undated_at=NOON)
+
+    first, _ = imported(store, path, form=form, context=context)
+    again, _ = imported(store, path, form=form, context=context)
+
+    assert (numbers(first), numbers(again)) == ((1, 1, 0, 0), (1, 0, 1, 0))
+    query = a_query("meta.time_assumed:true")
+    [stored] = store.scan(query, access=Access.everything())
+    assert stored.event.occurred_at == NOON
+
+
+@pytest.mark.parametrize("form", UNDATED)
+def test_a_record_that_names_its_time_keeps_it_and_has_no_mark(
+    store: EventStore, folder: Path, form: str
+) -> None:
+    path = write_lines(folder / "dated.jsonl", RECORDS[form])
+
+    imported(store, path, form=form, context=Context(until=NOON, undated_at=NOON))
+
+    found = [stored.event for stored in store.scan(a_query(), access=Access.everything())]
+    assert found
+    assert all(each.occurred_at != NOON for each in found)
+    assert not any("time_assumed" in (each.metadata or {}) for each in found)
+
+
+def test_the_id_of_a_record_does_not_depend_on_the_time_assumed(
+    store: EventStore, folder: Path
+) -> None:
+    path = an_undated_file(folder, "github")
+    imported(store, path, form="github", context=Context(until=NOON, undated_at=NOON))
+
+    later = Context(until=NOON, undated_at=minutes(60))
+    counts, reasons = imported(store, path, form="github", context=later)
+
+    assert numbers(counts) == (1, 0, 0, 1)
+    assert "the same id was stored before with another" in reasons[0]
+
+
+def test_the_time_to_assume_may_be_a_day_in_the_zone(run: Run, folder: Path) -> None:
+    an_undated_file(folder, "okta")
+
+    result = run(
+        "import", "okta", "undated.jsonl", "--undated-at", "2025-07-01", "--tz", "Europe/Oslo"
+    )
+
+    assert result.exit_code == 0
+    shown = run("search", "--format", "jsonl", "meta.time_assumed:true").stdout.splitlines()
+    assert [json.loads(line)["occurred_at"][:19] for line in shown] == ["2025-06-30T22:00:00"]
+
+
+def test_events_of_ones_own_format_need_no_time(run: Run, folder: Path) -> None:
+    own = a_module(folder, OWN, name="undated_doors")
+    write_lines(folder / "badges.jsonl", [{"badge": "4711"}])
+
+    result = run("import", "--format", f"{own}:read_record", "badges.jsonl")
+
+    assert result.exit_code == 0
+    (line,) = run("search", "--format", "jsonl").stdout.splitlines()
+    assert "time_assumed" not in json.loads(line).get("metadata", {})
+
+
+def test_the_time_to_assume_holds_for_ones_own_format_too(run: Run, folder: Path) -> None:
+    own = a_module(folder, OWN, name="undated_gates")
+    write_lines(folder / "badges.jsonl", [{"badge": "4711"}])
+
+    run("import", "--format", f"{own}:read_record", "badges.jsonl", "--undated-at", "2025-07-01")
+
+    (line,) = run("search", "--format", "jsonl").stdout.splitlines()
+    assert json.loads(line)["occurred_at"] == "2025-07-01T00:00:00.000000Z"
+    assert json.loads(line)["metadata"] == {"time_assumed": True}
+
+
+VENDORS = {"GitHub.Audit": "github", "Okta.SystemLog": "okta", "Amazon.EKS.Audit": "kubernetes"}
+
+
+@pytest.mark.parametrize("log_type", VENDORS)
+def test_of_the_vendors_samples_nearly_all_have_time_actor_and_action(
+    store: EventStore, folder: Path, log_type: str
+) -> None:
+    records = vendor_records(log_type)
+    path = write_lines(folder / "vendor.jsonl", records)
+
+    _, reasons = imported(
+        store, path, form=VENDORS[log_type], context=Context(until=NOON, undated_at=NOON)
+    )
+
+    found = [stored.event for stored in store.scan(a_query(), access=Access.everything())]
+    assert all(each.occurred_at and each.actor.type and each.action for each in found)
+    # Some were written down twice, with one thing changed and the id left as it was.
+    missing = [reason for reason in reasons if "the same id was stored before" not in reason]
+    assert len(missing) <= 0.05 * len(records)
 
 
 def test_equal_lines_are_as_many_events_and_twice_the_file_adds_none(

@@ -442,6 +442,17 @@ def test_a_question_mark_opens_the_help_and_escape_closes_it(page: Page) -> None
     expect(page.locator("#event")).to_be_visible()
 
 
+def test_escape_in_the_search_box_leaves_it_and_keeps_the_search(page: Page) -> None:
+    search(page, "outcome:denied")
+    expect(page.locator("#list .out.success")).to_have_count(0)
+    page.keyboard.press("/")
+    expect(box(page)).to_be_focused()
+    page.keyboard.press("Escape")
+
+    expect(box(page)).not_to_be_focused()
+    expect(box(page)).to_have_value("outcome:denied")
+
+
 def test_the_help_opens_by_a_click(either: Page) -> None:
     either.locator("#help summary").click()
 
@@ -575,6 +586,41 @@ def test_no_page_scrolls_sideways(width: int, open_context: OpenContext, site: S
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert wide <= 0, place
+
+
+LONG_ZONE = "America/Argentina/ComodRivadavia"
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_a_long_name_of_a_zone_does_not_widen_the_page(
+    width: int, open_context: OpenContext, site: Site
+) -> None:
+    page = open_context(viewport={"width": width, "height": 844}).new_page()
+    page.goto(f"{site.url}/?range=30d&tz={LONG_ZONE}")
+
+    expect(rows(page).first).to_be_visible()
+    wide = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert wide <= 0
+
+
+@pytest.mark.parametrize("width", [768, 1440])
+def test_a_long_name_of_a_zone_is_cut_at_the_head_of_its_column(
+    width: int, open_context: OpenContext, site: Site
+) -> None:
+    page = open_context(viewport={"width": width, "height": 844}).new_page()
+    page.goto(f"{site.url}/?range=30d&tz={LONG_ZONE}")
+    zone = page.locator("thead .zone")
+
+    expect(zone).to_have_css("text-overflow", "ellipsis")
+    assert zone.evaluate("each => each.scrollWidth > each.clientWidth")
+    # The column ends where it does with a short name, and the whole name can be read.
+    column = page.locator("thead th").first
+    cut = column.evaluate("each => each.getBoundingClientRect().width")
+    expect(zone).to_have_attribute("title", re.compile(LONG_ZONE))
+    page.goto(f"{site.url}/?range=30d&tz=UTC")
+    assert cut == column.evaluate("each => each.getBoundingClientRect().width")
 
 
 # ---- themes

@@ -51,6 +51,8 @@ from whodid.times import Instant
 CHUNK_BYTES = 256 * 1024
 MAX_BATCH_BYTES = 5_000_000
 MAX_REJECTED_TEXT = 10_000  # characters of a record that is no JSON, in the reject file
+ASSUMED = "time_assumed"
+"""Key of the metadata that is true where not the record but who imported it told the time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,7 +180,7 @@ class Import:
             return
         try:
             event = reader.read(reader.decode(piece, self._context))
-            encoded = recorder.prepare(self._placed(event))
+            encoded = recorder.prepare(self._placed(self._dated(event, reader)))
         except PassedOverError:
             self.counts.passed_over += 1
             return
@@ -189,6 +191,18 @@ class Import:
         self._batch_bytes += encoded.size_bytes
         if len(self._batch) >= self._batch_events or self._batch_bytes >= MAX_BATCH_BYTES:
             self._flush()
+
+    def _dated(self, event: Event, reader: Reader) -> Event:
+        """The event with a time, which is marked where it is only assumed."""
+        assumed = self._context.undated_at
+        if event.occurred_at:
+            return event
+        if assumed:
+            marked = {**(event.metadata or {}), ASSUMED: True}
+            return structs.replace(event, occurred_at=assumed, metadata=marked)
+        if reader.is_dated:
+            raise UnmappableError("it names no time; say with --undated-at which to assume")
+        return event
 
     def _placed(self, event: Event) -> Event:
         if self._tenant is None:

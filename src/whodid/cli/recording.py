@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from datetime import time as clock
 from io import BufferedReader
 from pathlib import Path
@@ -163,6 +163,12 @@ def _metadata(pairs: Sequence[str]) -> dict[str, Any]:
     help="Zone of times that name none, such as Europe/Oslo.",
 )
 @click.option(
+    "--undated-at",
+    metavar="TIME",
+    help="When records happened that name no time, such as 2026-03-15 or 2026-03-15T11:00:00Z; "
+    "without it they are rejected.",
+)
+@click.option(
     "--batch",
     default=MAX_BATCH_EVENTS,
     show_default=True,
@@ -172,15 +178,7 @@ def _metadata(pairs: Sequence[str]) -> dict[str, Any]:
 @db_option
 @click.pass_context
 def import_files(
-    ctx: click.Context,
-    form: str,
-    arguments: tuple[str, ...],
-    tenant: str | None,
-    reject: Path | None,
-    until: str | None,
-    zone: str,
-    batch: int,
-    db: str | None,
+    ctx: click.Context, /, form: str, arguments: tuple[str, ...], db: str | None, **given: Any
 ) -> None:
     """Store the records of other systems' logs.
 
@@ -194,39 +192,45 @@ def import_files(
     """  # noqa: D301 - click's mark for lines that stay as they are
     form, files = _format_and_files(form, arguments)
     reader = _reader_of(form)
-    context = _context(until, zone)
+    context = _context(given["until"], given["zone"], given["undated_at"])
     total = _total_bytes(files)
     if reader is None:
         _check_formats(files, context)
-    rejects = RejectFile(reject or _free_name(Path("whodid-rejected.jsonl")))
+    rejects = RejectFile(given["reject"] or _free_name(Path("whodid-rejected.jsonl")))
     rejects.check_free()
+    started = time.monotonic()
     with opened(db, create=True) as store, _progress(total) as show:
         run = Import(
             reader,
             store,
             rejects=rejects,
-            tenant=tenant,
+            tenant=given["tenant"],
             context=context,
-            batch_events=batch,
+            batch_events=given["batch"],
             on_progress=show,
         )
-        started = time.monotonic()
         try:
-            for path in files:
-                with _opened_file(path) as file:
-                    run.add_file(file, name=str(path))
+            _add_files(files, run, rejects=rejects)
         except (KeyboardInterrupt, UnavailableError):
             show(run.counts)
             _summarize(run.counts, time.monotonic() - started, rejects, is_auto=reader is None)
             complain("stopped early; run the same command again to go on")
             raise
-        finally:
-            rejects.close()
     with opened(db, create=False) as store, work_progress("indexing") as show_indexed:
         store.index_now(progress=show_indexed)
     _summarize(run.counts, time.monotonic() - started, rejects, is_auto=reader is None)
     if not run.counts.is_clean:
         ctx.exit(exits.INVALID)
+
+
+def _add_files(files: Sequence[Path], run: Import, *, rejects: RejectFile) -> None:
+    """Store the records of all files; the reject file is closed whatever happens."""
+    try:
+        for path in files:
+            with _opened_file(path) as file:
+                run.add_file(file, name=str(path))
+    finally:
+        rejects.close()
 
 
 def _format_and_files(form: str, arguments: Sequence[str]) -> tuple[str, list[Path]]:
@@ -279,20 +283,38 @@ def _reader_of(form: str) -> Reader | None:
     return READERS[form]
 
 
-def _context(until: str | None, zone: str) -> Context:
-    """What lines don't say, by the options.
+def _context(until: str | None, zone: str, undated_at: str | None) -> Context:
+    """What records don't say, by the options.
 
     Raises:
         ConfigError: One of them can't be read.
     """
     where = find_zone(zone)
-    if until is None:
-        return Context(until=Instant.now(), zone=where)
+    return Context(
+        until=Instant.now() if until is None else _last_moment(until, where),
+        zone=where,
+        undated_at=None if undated_at is None else _moment(undated_at, where),
+    )
+
+
+def _last_moment(day: str, zone: tzinfo) -> Instant:
     try:
-        day = datetime.combine(date.fromisoformat(until), clock.max, tzinfo=where)
-        return Context(until=Instant.of(day), zone=where)
+        return Instant.of(datetime.combine(date.fromisoformat(day), clock.max, tzinfo=zone))
     except (ValueError, OverflowError):
         raise ConfigError("--until: expected a day such as 2026-03-15") from None
+
+
+def _moment(text: str, zone: tzinfo) -> Instant:
+    """The moment of an RFC 3339 time, or the first one of a day in the zone."""
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+            return Instant.of(datetime.combine(date.fromisoformat(text), clock.min, tzinfo=zone))
+        return Instant.parse(text)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            "--undated-at: expected a time such as 2026-03-15T11:00:00Z, or a day such as "
+            "2026-03-15"
+        ) from None
 
 
 def _free_name(path: Path) -> Path:

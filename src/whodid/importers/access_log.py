@@ -161,4 +161,5 @@ ACCESS_LOG = Reader(
     split=split_lines,
     decode=decode_line,
     recognises=recognises,
+    is_dated=True,
 )

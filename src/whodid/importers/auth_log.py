@@ -353,4 +353,5 @@ AUTH_LOG = Reader(
     split=split_lines,
     decode=decode_line,
     recognises=recognises,
+    is_dated=True,
 )

@@ -36,10 +36,12 @@ class Context:
     Attributes:
         until: No line was written after this: a time without a year is the newest one before it.
         zone: Of times that name none.
+        undated_at: When to assume that records happened which name no time; None assumes nothing.
     """
 
     until: Instant
     zone: tzinfo = UTC
+    undated_at: Instant | None = None
 
 
 Decode: TypeAlias = Callable[[RawRecord, Context], Mapping[str, Any]]
@@ -110,6 +112,8 @@ class Reader:
         split: From the chunks of a file to the raw records in it, in flat memory.
         decode: From a raw record to a decoded one.
         recognises: Is a decoded record one of this system's? No two readers say so of one.
+        is_dated: Does the system write a time into every record? Then one without was cut, and an
+            import must be told its time; otherwise it is of the moment at which it is stored.
     """
 
     name: str
@@ -118,6 +122,7 @@ class Reader:
     split: Callable[[Iterable[bytes]], Iterator[Piece]] = split_json
     decode: Decode = decode_json
     recognises: Callable[[Mapping[str, Any]], bool] = _recognises_nothing
+    is_dated: bool = False
 
 
 _sorted = msgspec.json.Encoder(order="sorted")

@@ -45,11 +45,9 @@ from whodid.importers.values import (
     keep_short,
     lowered,
     present,
-    tags_of,
     text,
     truth,
 )
-from whodid.times import Instant
 
 MAX_KEPT = {"request": 40, "response": 20, "additional": 15}  # values kept of each part
 MAX_KEPT_BYTES = {"request": 16_384, "response": 8_192, "additional": 4_096}
@@ -75,10 +73,9 @@ def read(record: Mapping[str, Any]) -> Event:
     operation = _operation(action, given)
     identity = _Identity.of(given.get("useridentity"))
     outcome, reason = _outcome(given, name)
-    occurred_at = first_time(given, *_TIME_KEYS, name="eventTime")
     values: Values = {
         "id": event_id(given.get("eventid"), record, form="cloudtrail"),
-        "occurred_at": occurred_at,
+        "occurred_at": first_time(given, *_TIME_KEYS, name="eventTime"),
         "action": action,
         "operation": operation,
         "category": _category(action, operation, given),
@@ -94,7 +91,7 @@ def read(record: Mapping[str, Any]) -> Event:
         "request": present(id=text(given.get("requestid"))),
         "correlation_id": text(given.get("sharedeventid")),
         "metadata": _metadata(given, identity, name),
-        "tags": _tags(identity, given, occurred_at),
+        "tags": _tags(identity, given),
     }
     return from_mapping(
         {key: value for key, value in values.items() if value not in (None, {}, [])}
@@ -482,8 +479,8 @@ def _metadata(given: Mapping[str, Any], identity: _Identity, name: str) -> Value
     return kept
 
 
-def _tags(identity: _Identity, given: Mapping[str, Any], occurred_at: Instant | None) -> list[str]:
-    tags = tags_of(occurred_at, "aws")
+def _tags(identity: _Identity, given: Mapping[str, Any]) -> list[str]:
+    tags = ["aws"]
     if identity.type == "Root":
         tags.append("root")
     if truth(given.get("sessioncredentialfromconsole")):
@@ -504,4 +501,5 @@ CLOUDTRAIL = Reader(
     description='AWS CloudTrail: {"Records": […]} files, lists or JSON lines, packed or not',
     read=read,
     recognises=recognises,
+    is_dated=True,
 )

@@ -35,7 +35,6 @@ from whodid.importers.values import (
     keep_short,
     kind_name,
     present,
-    tags_of,
     text,
     whole,
 )
@@ -61,11 +60,10 @@ def read(record: Mapping[str, Any]) -> Event:
         raise UnmappableError("action: expected 0 create, 1 update, 2 delete or 3 access")
     app, model = _content_type(row)
     verb, noun = _VERBS[number], fold(model) if model else "object"
-    occurred_at = first_time(row, "timestamp", "@timestamp")
     changes, omitted = _changes(row.get("changes"))
     values: Values = {
         "id": event_id(None, record, form="django-auditlog"),
-        "occurred_at": occurred_at,
+        "occurred_at": first_time(row, "timestamp", "@timestamp"),
         "action": action_name(f"{noun}.{verb}", "django"),
         "outcome": "success",
         "actor": _actor(row),
@@ -77,7 +75,6 @@ def read(record: Mapping[str, Any]) -> Event:
         ),
         "request": present(id=text(row.get("cid"))),
         "metadata": _metadata(row, app=app, model=model, verb=verb, omitted=omitted),
-        "tags": tags_of(occurred_at),
     }
     return from_mapping(present(**values))
 
@@ -206,4 +203,5 @@ DJANGO_AUDITLOG = Reader(
     description="Rows of django-auditlog: dumpdata, a list or JSON lines",
     read=read,
     recognises=recognises,
+    is_dated=True,
 )

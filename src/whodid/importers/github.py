@@ -34,7 +34,6 @@ from whodid.importers.values import (
     keep_short,
     path_of,
     present,
-    tags_of,
     text,
     truth,
     whole,
@@ -54,11 +53,10 @@ def read(record: Mapping[str, Any]) -> Event:
     if name is None:
         raise UnmappableError("no action: is this a record of GitHub's audit log?")
     action = _OURS.get(name) or action_name(name.lower(), "github")
-    occurred_at = first_time(record, *_TIME_KEYS)
     operation = _operation(name, record)
     values: Values = {
         "id": event_id(None, record, form="github"),
-        "occurred_at": occurred_at,
+        "occurred_at": first_time(record, *_TIME_KEYS),
         "action": action,
         "operation": operation,
         "category": _category(name, action),
@@ -72,7 +70,6 @@ def read(record: Mapping[str, Any]) -> Event:
         "client": _client(record),
         "request": _request(record),
         "metadata": _metadata(name, record),
-        "tags": tags_of(occurred_at),
     }
     return from_mapping(present(**values))
 
@@ -364,4 +361,5 @@ GITHUB = Reader(
     description="GitHub's audit log: an export, the API's answer or streamed JSON lines",
     read=read,
     recognises=recognises,
+    is_dated=True,
 )

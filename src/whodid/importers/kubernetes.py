@@ -37,7 +37,6 @@ from whodid.importers.values import (
     kind_name,
     path_of,
     present,
-    tags_of,
     text,
     whole,
 )
@@ -64,13 +63,12 @@ def read(record: Mapping[str, Any]) -> Event:
         raise PassedOverError("of an earlier stage; the record of the request's end says it all")
     verb = (text(record.get("verb"), 60) or "request").lower()
     resource = _resource(record)
-    occurred_at = first_time(record, *_TIME_KEYS)
     operation = _OPERATIONS.get((resource, verb)) or _VERBS.get(verb, "other")
     outcome, reason = _outcome(record, stage)
     who = _who(record)
     values: Values = {
         "id": event_id(record.get("auditID"), record, form="kubernetes"),
-        "occurred_at": occurred_at,
+        "occurred_at": first_time(record, *_TIME_KEYS),
         "action": action_name(f"{resource.replace('/', '.')}.{verb}", "kubernetes"),
         "operation": operation,
         "category": _category(resource, operation),
@@ -85,7 +83,6 @@ def read(record: Mapping[str, Any]) -> Event:
             url=path_of(text(record.get("requestURI"), 4_096)), status=_status(record)
         ),
         "metadata": _metadata(record, resource, verb),
-        "tags": tags_of(occurred_at),
     }
     return from_mapping(present(**values))
 
@@ -306,4 +303,5 @@ KUBERNETES = Reader(
     description="Kubernetes' audit log, also EKS's: JSON lines",
     read=read,
     recognises=recognises,
+    is_dated=True,
 )

@@ -43,7 +43,6 @@ from whodid.importers.values import (
     lowered,
     path_of,
     present,
-    tags_of,
     text,
     truth,
     whole,
@@ -66,7 +65,6 @@ def read(record: Mapping[str, Any]) -> Event:
     if name is None:
         raise UnmappableError("no eventType: is this a record of Okta's System Log?")
     action = _OURS.get(name) or action_name(name.lower(), "okta")
-    occurred_at = first_time(given, *_TIME_KEYS)
     outcome, reason = _outcome(given, action)
     client = lowered(given.get("client"))
     debug = inner(lowered(given.get("debugcontext")).get("debugdata"))
@@ -75,7 +73,7 @@ def read(record: Mapping[str, Any]) -> Event:
     targets = _with_account(action, actor, [*_targets(listed)])
     values: Values = {
         "id": event_id(given.get("uuid"), record, form="okta"),
-        "occurred_at": occurred_at,
+        "occurred_at": first_time(given, *_TIME_KEYS),
         "action": action,
         "category": _category(action, name),
         "severity": _severity(given, name),
@@ -92,7 +90,6 @@ def read(record: Mapping[str, Any]) -> Event:
         ),
         "correlation_id": text(lowered(given.get("transaction")).get("id")),
         "metadata": _metadata(name, given, client=client, debug=debug),
-        "tags": tags_of(occurred_at),
     }
     return from_mapping(present(**values))
 
@@ -387,4 +384,5 @@ OKTA = Reader(
     description="Okta's System Log: the API's answer or JSON lines",
     read=read,
     recognises=recognises,
+    is_dated=True,
 )

@@ -353,8 +353,3 @@ def _size(value: object) -> int:
     if isinstance(value, str):
         return len(value) + 2 if value.isascii() else len(json.dumps(value))
     return 20 if isinstance(value, int | float) else len(json.dumps(value))
-
-
-def tags_of(occurred_at: Instant | None, *more: str) -> list[str]:
-    """The tags, and one that tells that the time shown is the import's."""
-    return [*more] if occurred_at else [*more, "time:unknown"]
