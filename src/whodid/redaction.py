@@ -15,7 +15,12 @@ on" are what an audit is for. Numbers under a plural (`max_tokens`) are amounts 
 Ids (fields and keys whose last word is `id`) are not judged by their names, and digits alone are
 an id there and no card number.
 
-Not here: what a field means, how large an event may be (`recorder`).
+What is secret in one application alone is said in `Rules`: more names, and for single fields
+whether they are dropped, masked or hashed. A hash is keyed, so that who reads the log can ask
+whether two values are equal, and can't find the value by trying.
+
+Not here: what a field means, how large an event may be (`recorder`), where the key for hashes is
+kept (`hash_key`).
 """
 
 from __future__ import annotations
@@ -23,15 +28,19 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as made_field
 from functools import cache, lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from whodid.errors import ConfigError
 from whodid.event import Change, Event, Json, Request
 
 MASK = "[masked]"
@@ -52,16 +61,104 @@ SECRET_NAMES: frozenset[str] = frozenset(
     webhook_url connection_string
     """.split()
 )
-"""Names whose values are never kept, in words joined by `_`. Add to it for your own fields:
-`redact(event, names=SECRET_NAMES | {"loyalty_code"})`."""
+"""Names whose values are never kept, in words joined by `_`. Add your own with `Rules.names`."""
+
+Treatment: TypeAlias = Literal["drop", "mask", "hash"]
+HASH_MARK = "hmac-sha256:"
+MIN_HASH_KEY_BYTES = 16
 
 
-def redact(event: Event, *, names: frozenset[str] = SECRET_NAMES) -> Event:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is secret in one application, beside what is secret everywhere.
+
+    Attributes:
+        names: Names whose values are masked wherever they stand; in any spelling.
+        fields: What becomes of single fields, whatever they hold but null: `{"salary": "hash"}`
+            means every field of that name, `{"employee.salary": …}` only that of targets (or
+            actors) of this type, `{"address.street": …}` one inside another. They are looked for
+            in changes by path, in metadata and attributes by key, and inside their values. A field
+            that has a treatment is not judged by its name.
+        hash_key: For `hash`, at least 16 bytes.
+
+    Raises:
+        ConfigError: There is no such treatment, a field without a name, or the key is too short.
+    """
+
+    names: frozenset[str] = SECRET_NAMES
+    fields: Mapping[str, Treatment] = made_field(default_factory=dict)
+    hash_key: bytes | None = made_field(default=None, repr=False)
+    _treatments: Mapping[tuple[str, ...], Treatment] = made_field(
+        init=False, repr=False, compare=False
+    )
+    _last_steps: frozenset[str] = made_field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        given: object = self.names
+        if isinstance(given, str):  # it would be taken for a set of letters
+            raise ConfigError("names to redact: expected a set of names, got one text")
+        treatments = {_steps(path): treatment for path, treatment in self.fields.items()}
+        if () in treatments:
+            raise ConfigError(
+                "a field to redact has no name; write it as salary or employee.salary"
+            )
+        for path, treatment in self.fields.items():
+            if treatment not in get_args(Treatment):
+                raise ConfigError(f"the field {path} to redact: expected drop, mask or hash")
+        if self.hash_key is not None and len(self.hash_key) < MIN_HASH_KEY_BYTES:
+            raise ConfigError(
+                f"the key for hashes has {len(self.hash_key)} bytes, at least {MIN_HASH_KEY_BYTES} "
+                "are needed; make one with python -c 'import secrets; print(secrets.token_hex())'"
+            )
+        for name, value in (
+            ("names", frozenset(self.names) | _own_names(self.names)),
+            ("fields", MappingProxyType(dict(self.fields))),
+            ("_treatments", treatments),
+            ("_last_steps", frozenset(steps[-1] for steps in treatments)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def needs_hash_key(self) -> bool:
+        """Is a field to be hashed, and no key given?"""
+        return self.hash_key is None and "hash" in self.fields.values()
+
+    def hash(self, value: Json) -> str:
+        """What is stored in place of a value: equal for equal values under one key.
+
+        Raises:
+            ConfigError: There is no key.
+        """
+        if self.hash_key is None:
+            raise ConfigError("a field is to be hashed, but there is no key; set WHODID_HASH_KEY")
+        data = b"whodid.hash.v1\n" + _write_sorted(value)
+        return HASH_MARK + hmac.digest(self.hash_key, data, "sha256").hex()
+
+    def find_treatment(self, kind: str, path: tuple[str, ...]) -> Treatment | None:
+        """What becomes of a field: the most exact rule counts.
+
+        Args:
+            kind: Type of the target or actor that has it, "" where there is none.
+        """
+        if not path or path[-1] not in self._last_steps:
+            return None
+        rules = self._treatments
+        return rules.get((*kind.split("."), *path)) or rules.get(path) or rules.get((path[-1],))
+
+
+def redact(event: Event, rules: Rules | None = None) -> Event:
     """The event without its secrets; the same object when it holds none.
 
     A string longer than `MAX_PATTERN_CHARS` is left as it is: its event is over the limit that
     `recorder` holds, and is refused.
+
+    Raises:
+        ConfigError: A field is to be hashed, and there is no key.
     """
+    rules = rules or DEFAULT
+    if rules.fields:
+        event = _treated(event, rules)
+    names = rules.names
     patterns = _patterns_for(event, names)
     if patterns is None and not _has_secret_names(event, names):
         return event
@@ -91,6 +188,21 @@ def is_secret_name(name: str, *, names: frozenset[str] = SECRET_NAMES) -> bool:
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _SEPARATORS = re.compile(r"[./\[\]]+")
+
+
+def _steps(path: str) -> tuple[str, ...]:
+    """`address.street` of `/address/street` and `address[0].street` alike."""
+    return tuple(part for part in _SEPARATORS.split(path) if part and not part.isdecimal())
+
+
+def _own_names(names: Iterable[str]) -> frozenset[str]:
+    """Names that were added, spelled as they are compared: `loyaltyCode` as `loyalty_code`."""
+    return frozenset(
+        "_".join(word.casefold() for word in _WORD.findall(name)).rstrip("_0123456789")
+        for name in frozenset(names) - SECRET_NAMES
+    ) - {""}
+
+
 # Written as one word these can be told from harmless ones; `pin` or `salt` could not.
 _RUN_TOGETHER = (
     "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey",
@@ -102,7 +214,7 @@ _RUN_TOGETHER = (
 @lru_cache(maxsize=8192)
 def _judge(name: str, names: frozenset[str]) -> str | None:
     """None for a harmless name, else `plural` or `single`."""
-    segments = [part for part in _SEPARATORS.split(name) if part and not part.isdecimal()]
+    segments = _steps(name)
     if not segments:
         return None
     words = [word.casefold() for word in _WORD.findall(segments[-1])]
@@ -134,9 +246,124 @@ def _is_kept(value: Json, kind: str) -> bool:
     """Does this value stay under a secret name?"""
     if value is None or value is True or value is False or value == MASK:
         return True
+    if isinstance(value, str) and _is_hash(value):
+        return True
     if isinstance(value, int | float):
         return kind == "plural"
     return not value  # "", [], {}
+
+
+_HASH = re.compile(re.escape(HASH_MARK) + "[0-9a-f]{64}")
+_write_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
+def _is_hash(value: Json) -> bool:
+    return isinstance(value, str) and value.startswith(HASH_MARK) and bool(_HASH.fullmatch(value))
+
+
+DEFAULT = Rules()
+
+
+# -- single fields -------------------------------------------------------------------------------
+
+
+def _treated(event: Event, rules: Rules) -> Event:
+    """The event with what the rules say of single fields."""
+    changed: dict[str, Any] = {}
+    changes = [_treated_change(change, event, rules) for change in event.changes]
+    if not all(map(_is_same, changes, event.changes)):
+        changed["changes"] = tuple(changes)
+    targets = [_with_treated_attributes(target, rules) for target in event.targets]
+    if not all(map(_is_same, targets, event.targets)):
+        changed["targets"] = tuple(targets)
+    actor = _with_treated_attributes(event.actor, rules)
+    if actor is not event.actor:
+        changed["actor"] = actor
+    if event.metadata:
+        metadata = _Treating(rules, "").json(event.metadata, ())
+        if metadata is not event.metadata:
+            changed["metadata"] = metadata
+    return msgspec.structs.replace(event, **changed) if changed else event
+
+
+# `Any`: targets and actors have type and attributes, and share no class.
+def _with_treated_attributes(part: Any, rules: Rules) -> Any:
+    if not part.attributes:
+        return part
+    attributes = _Treating(rules, part.type).json(part.attributes, ())
+    if attributes is part.attributes:
+        return part
+    return msgspec.structs.replace(part, attributes=attributes)
+
+
+def _treated_change(change: Change, event: Event, rules: Rules) -> Change:
+    is_there = change.target < len(event.targets)
+    treating = _Treating(rules, event.targets[change.target].type if is_there else "")
+    changed: dict[str, Any] = {}
+    for side in ("old", "new"):
+        value = getattr(change, side)
+        if value is not UNSET:
+            treated = treating.field(value, _steps(change.path))
+            if treated is not value:
+                changed[side] = treated
+    if not changed:
+        return change
+    # Several treatments inside one value: the mark says what is true of all of them.
+    [mark, *others] = treating.marks
+    changed["redacted"] = "masked" if others else mark
+    return msgspec.structs.replace(change, **changed)
+
+
+_MARKS: Mapping[Treatment, str] = {"drop": "omitted", "mask": "masked", "hash": "hashed"}
+
+
+class _Treating:
+    """One walk over what belongs to a target or an actor; notes what it did.
+
+    Gives back the same objects where nothing changes, and UNSET for what is dropped.
+    """
+
+    __slots__ = ("_kind", "_rules", "marks")
+
+    def __init__(self, rules: Rules, kind: str) -> None:
+        self._rules, self._kind = rules, kind
+        self.marks: set[str] = set()
+
+    def field(self, value: Json, path: tuple[str, ...]) -> Json:
+        """The value of one field."""
+        treatment = self._rules.find_treatment(self._kind, path)
+        if treatment is None:
+            return self.json(value, path)
+        treated = self._treat(value, treatment)
+        if treated is not value:
+            self.marks.add(_MARKS[treatment])
+        return treated
+
+    def json(self, value: Json, path: tuple[str, ...]) -> Json:
+        """What is inside a value: the items of a list are fields of the same name."""
+        if isinstance(value, dict):
+            items = {key: self.field(item, (*path, *_steps(key))) for key, item in value.items()}
+            if all(map(_is_same, items.values(), value.values())):
+                return value
+            return {key: item for key, item in items.items() if item is not UNSET}
+        if isinstance(value, list | tuple):
+            listed = [self.json(item, path) for item in value]
+            return value if all(map(_is_same, listed, value)) else listed
+        return value
+
+    def _treat(self, value: Json, treatment: Treatment) -> Json:
+        if treatment == "drop":
+            return UNSET
+        if value is None or value == MASK:  # null says that there is none
+            return value
+        if treatment == "mask":
+            return MASK
+        if _is_hash(value):
+            return value
+        try:
+            return self._rules.hash(value)
+        except (TypeError, UnicodeEncodeError, RecursionError):
+            return MASK  # no JSON: its event is refused when it is encoded
 
 
 # -- values --------------------------------------------------------------------------------------

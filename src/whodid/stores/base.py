@@ -265,16 +265,21 @@ class EventStore(Protocol):
         *,
         writer: str | None = None,
         now: Instant | Sequence[Instant] | None = None,
+        connection: object = None,
     ) -> list[Receipt]:
         """Store a batch: all of it or nothing.
 
         Durable when it returns. Idempotent by id and by idempotency key. Events get their index
         in the order of the batch. A crash inside leaves nothing.
 
+        With a `connection` of the host's, in the transaction that is open there: durable when that
+        commits, gone when it rolls back; a failure leaves the host's own work as it was.
+
         Args:
             writer: Who appends, for the stamp, e.g. `key:k3f9a2c1`.
             now: The clock's reading for `received_at`, for all or one for each; the present when
                 absent.
+            connection: The raw connection of the database driver, to the same database.
 
         Raises:
             ConflictError: One of them was stored before with another body.

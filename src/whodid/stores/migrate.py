@@ -42,31 +42,51 @@ def migrate_sqlite(connection: sqlite3.Connection) -> int:
     Raises:
         ConfigError: The database was made by a newer whodid.
     """
-    known = migrations("sqlite")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS whodid_schema "
-            "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"
-        )
-        version = schema_version(connection)
-        if version > known[-1].version:
-            raise ConfigError(
-                f"the database has schema {version}, this whodid knows {known[-1].version}; "
-                "upgrade whodid"
-            )
-        for migration in known[version:]:
-            for statement in statements(migration.sql):
-                connection.execute(statement)
-            connection.execute(
-                "INSERT INTO whodid_schema (version, name, applied_at) VALUES (?, ?, ?)",
-                (migration.version, migration.name, Instant.now().micros),
-            )
+        version = apply_migrations(connection, "sqlite")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
-    return known[-1].version
+    return version
+
+
+def apply_migrations(
+    connection: sqlite3.Connection, engine: str, *, version: int | None = None
+) -> int:
+    """Bring a database to a version of the schema, in the transaction that is open.
+
+    Idempotent.
+
+    Args:
+        version: The newest when absent.
+
+    Returns:
+        The version it has now.
+
+    Raises:
+        ConfigError: The database was made by a newer whodid.
+    """
+    known = migrations(engine)
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS whodid_schema "
+        "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"
+    )
+    found = schema_version(connection)
+    if found > known[-1].version:
+        raise ConfigError(
+            f"the database has schema {found}, this whodid knows {known[-1].version}; "
+            "upgrade whodid"
+        )
+    for migration in known[found:version]:
+        for statement in statements(migration.sql):
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO whodid_schema (version, name, applied_at) VALUES (?, ?, ?)",
+            (migration.version, migration.name, Instant.now().micros),
+        )
+    return max(found, version or known[-1].version)
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

@@ -17,32 +17,18 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from whodid.access import Access
 from whodid.canonical import Encoded
 from whodid.errors import ConfigError, ConflictError, StoreUnavailableError
-from whodid.event import StoredEvent
-from whodid.query.ast import Query
-from whodid.stores import cursors, sqlite_read, sqlite_verify, sqlite_write
-from whodid.stores.base import (
-    ApiKey,
-    Batch,
-    Counted,
-    Cursor,
-    Facet,
-    FacetField,
-    Histogram,
-    Page,
-    Receipt,
-    SplitBy,
-    Stats,
-    VerifyReport,
-)
+from whodid.stores import sqlite_read, sqlite_write
+from whodid.stores.base import ApiKey, Batch, Receipt
 from whodid.stores.migrate import migrate_sqlite, migrations, schema_version
 from whodid.stores.sqlite_indexer import Indexer, Progress, catch_up
+from whodid.stores.sqlite_reading import SqliteReading
 from whodid.stores.sqlite_sidecar import CACHE_BYTES, ColumnStep, Sidecar, clear_columns
 from whodid.stores.sqlite_spans import Spans
 from whodid.stores.sqlite_text import TextStep, ValueStep, clear
@@ -61,7 +47,7 @@ ALONE_BATCH = 3_000
 _MAX_IDLE_CONNECTIONS = 16
 
 
-class SqliteStore:
+class SqliteStore(SqliteReading):
     """An `EventStore` in one SQLite file."""
 
     def __init__(
@@ -92,7 +78,7 @@ class SqliteStore:
         self._idle: deque[sqlite3.Connection] = deque()
         self._is_closed = False
         self._failure: tuple[float, StoreUnavailableError] | None = None
-        with _translated(self.path):
+        with translated(self.path):
             if create:
                 _create_private(self.path)
             self._writing = _connect(self.path)
@@ -129,8 +115,13 @@ class SqliteStore:
         *,
         writer: str | None = None,
         now: Instant | Sequence[Instant] | None = None,
+        connection: object = None,
     ) -> list[Receipt]:
-        [answer] = self.append_each([Batch(events=batch, writer=writer, now=now)])
+        given = Batch(events=batch, writer=writer, now=now)
+        if connection is not None:
+            with translated(self.path):
+                return sqlite_write.append_within(as_connection(connection), given, key=self._key)
+        [answer] = self.append_each([given])
         if isinstance(answer, ConflictError):
             raise answer
         return answer
@@ -150,71 +141,8 @@ class SqliteStore:
             self._indexer.wake()
         return answers
 
-    def find(
-        self, event_id: str, *, access: Access, tenant: str | None = None
-    ) -> StoredEvent | None:
-        with self._reader(access) as reader:
-            return reader.find(event_id, tenant=tenant)
-
-    def page(
-        self, query: Query, *, access: Access, limit: int = 50, cursor: Cursor | None = None
-    ) -> Page:
-        with self._reader(access) as reader:
-            return reader.page(query, limit=limit, cursor=cursor)
-
-    def open_cursor(self, token: str, *, text: str) -> Cursor:
-        return cursors.open_cursor(token, key=self._key, text=text)
-
-    def seal_cursor(self, cursor: Cursor, *, text: str) -> str:
-        return cursors.seal_cursor(cursor, key=self._key, text=text)
-
-    def scan(self, query: Query, *, access: Access) -> Iterator[StoredEvent]:
-        with self._reader(access) as reader:
-            yield from reader.scan(query)
-
-    def count(self, query: Query, *, access: Access, cap: int | None = None) -> Counted:
-        with self._reader(access) as reader:
-            return reader.count(query, cap=cap)
-
-    def facets(
-        self, query: Query, *, access: Access, fields: Sequence[FacetField], limit: int = 10
-    ) -> list[Facet]:
-        with self._reader(access) as reader:
-            return reader.facets(query, fields=fields, limit=limit)
-
-    def histogram(
-        self,
-        query: Query,
-        *,
-        access: Access,
-        edges: Sequence[Instant],
-        split_by: SplitBy = "outcome",
-    ) -> Histogram:
-        with self._reader(access) as reader:
-            return reader.histogram(query, edges=edges, split_by=split_by)
-
-    def tenants(self, *, access: Access) -> list[str]:
-        with self._reader(access) as reader:
-            return reader.tenants()
-
-    def read_from(self, position: int, *, access: Access, limit: int = 1000) -> list[StoredEvent]:
-        with self._reader(access) as reader:
-            return reader.read_from(position, limit=limit)
-
-    def newest_position(self) -> int:
-        with self._connection() as connection:
-            return sqlite_read.newest_position(connection)
-
-    def verify(
-        self, *, access: Access, progress: Callable[[int, int], None] | None = None
-    ) -> VerifyReport:
-        access.check("verify")
-        with self._connection() as connection, _snapshot(connection):
-            return sqlite_verify.verify(connection, key=self._key, access=access, progress=progress)
-
-    def stats(self, *, access: Access) -> Stats:
-        with self._reader(access) as reader:
-            return reader.stats()
+    def _index_key(self) -> bytes:
+        return self._key
 
     def start_indexing(self, *, alone: bool = False) -> None:
         if alone:
@@ -233,7 +161,7 @@ class SqliteStore:
         )
 
     def index_now(self, *, rebuild: bool = False, progress: Progress | None = None) -> None:
-        with _translated(self.path), closing(Turns(self.path)) as turns:
+        with translated(self.path), closing(Turns(self.path)) as turns:
             self._check_usable()
             if rebuild:
                 with self._exclusively():
@@ -253,14 +181,6 @@ class SqliteStore:
         with self._exclusively():
             sqlite_write.add_key(self._writing, key)
 
-    def find_key(self, key_id: str) -> ApiKey | None:
-        with self._connection() as connection:
-            return next(iter(sqlite_read.keys(connection, key_id=key_id)), None)
-
-    def keys(self) -> list[ApiKey]:
-        with self._connection() as connection:
-            return sqlite_read.keys(connection)
-
     def close(self) -> None:
         self._indexer.close()
         with self._lock:
@@ -276,7 +196,7 @@ class SqliteStore:
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
         """Hold the writing connection in its turn, with the file still where it was."""
-        with self._lock, _translated(self.path):
+        with self._lock, translated(self.path):
             self._check_usable()
             with self._turns.turn():
                 yield
@@ -297,7 +217,7 @@ class SqliteStore:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        with _translated(self.path):
+        with translated(self.path):
             self._check_usable()
             try:
                 connection = self._idle.pop()
@@ -346,11 +266,21 @@ def _create_private(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make an empty file ours, or bring ours up to date; leave a foreign file as it is."""
-    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-    if mode != "wal":
-        raise ConfigError(f"{path} cannot use write-ahead logging; put it on a local disk")
+    if not _is_shared(connection):  # an application's own file keeps the mode that it chose
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise ConfigError(f"{path} cannot use write-ahead logging; put it on a local disk")
     if _schema(connection) != migrations("sqlite")[-1].version:
         migrate_sqlite(connection)
+
+
+def _is_shared(connection: sqlite3.Connection) -> bool:
+    """Does the file hold tables of somebody else's?"""
+    [found] = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' "
+        "AND name NOT LIKE 'whodid_%' AND name NOT LIKE 'sqlite_%')"
+    ).fetchone()
+    return bool(found)
 
 
 def _schema(connection: sqlite3.Connection) -> int:
@@ -360,18 +290,22 @@ def _schema(connection: sqlite3.Connection) -> int:
     return schema_version(connection) if known else 0
 
 
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One moment of the database for everything read inside."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
+def as_connection(given: object) -> sqlite3.Connection:
+    """The raw connection that an integration gave.
+
+    Raises:
+        ConfigError: It is none of SQLite's.
+    """
+    if not isinstance(given, sqlite3.Connection):
+        raise ConfigError(
+            f"connection: expected a sqlite3.Connection, got {type(given).__name__}; give the raw "
+            "connection, not what an ORM wraps around it"
+        )
+    return given
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours, once, at this seam."""
     try:
         yield
@@ -387,7 +321,7 @@ def _translated(path: Path) -> Iterator[None]:
                     "use the Python of python.org or of your distribution"
                 ) from error
             raise  # a fault in our own SQL: no retry helps, and hiding it would
-        raise StoreUnavailableError(f"{path}: {_remedy(error, path)}") from error
+        raise StoreUnavailableError(f"{path}: {remedy(error, path)}") from error
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_NOTADB":
             raise ConfigError(f"{path} is no SQLite database; name another file") from error
@@ -398,7 +332,7 @@ def _translated(path: Path) -> Iterator[None]:
         raise
 
 
-def _remedy(error: sqlite3.OperationalError, path: Path) -> str:
+def remedy(error: sqlite3.OperationalError, path: Path) -> str:
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "another process holds the database; try again"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
@@ -178,6 +178,64 @@ class Writer:
             self._cache.clear()
         self._cache |= work.learnt
         return answers
+
+
+def append_within(connection: sqlite3.Connection, batch: Batch, *, key: bytes) -> list[Receipt]:
+    """Store a batch in the transaction that is open on a connection of the host's.
+
+    Durable when the host commits; without an open transaction, when it returns. In a savepoint: a
+    failure leaves the host's transaction as it was. Nothing is remembered from one call to the
+    next, since the host may roll back.
+
+    Raises:
+        ConflictError: One of them was stored before with another body.
+    """
+    ready = _ready(batch, key=key)
+    has_keys = any(event.encoded.event.idempotency_key for event in ready)
+    if not has_keys:
+        # Ids made a moment ago are in no database: the index on them tells if one is after all.
+        with suppress(sqlite3.IntegrityError), within(connection):
+            return _append_ready(connection, batch, ready, key=key, looks_for_doubles=False)
+    with within(connection):
+        return _append_ready(connection, batch, ready, key=key, looks_for_doubles=True)
+
+
+def _append_ready(
+    connection: sqlite3.Connection,
+    batch: Batch,
+    ready: Sequence[_Ready],
+    *,
+    key: bytes,
+    looks_for_doubles: bool,
+) -> list[Receipt]:
+    work = _Transaction(connection, key, {})
+    work.find_trees([ready])
+    if looks_for_doubles:
+        work.find_doubles([batch], [ready])
+    answer = work.take(ready, batch=batch)
+    if isinstance(answer, ConflictError):
+        raise answer
+    work.insert()
+    return answer
+
+
+@contextmanager
+def within(connection: sqlite3.Connection) -> Iterator[None]:
+    """A savepoint in the host's transaction, or a transaction where there is none."""
+    if not connection.in_transaction:
+        with transaction(connection):
+            yield
+        return
+    connection.execute("SAVEPOINT whodid_append")
+    try:
+        yield
+    except BaseException:
+        # A full disk rolls back the whole transaction by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO whodid_append")
+            connection.execute("RELEASE whodid_append")
+        raise
+    connection.execute("RELEASE whodid_append")
 
 
 @dataclass(slots=True)
@@ -526,7 +584,7 @@ def index_key(connection: sqlite3.Connection) -> bytes:
     select = "SELECT value FROM whodid_setting WHERE name = 'index_key'"
     row = connection.execute(select).fetchone()
     if row is None:
-        with transaction(connection):
+        with within(connection):
             connection.execute(
                 "INSERT OR IGNORE INTO whodid_setting (name, value) VALUES ('index_key', ?)",
                 (os.urandom(32),),
@@ -537,7 +595,7 @@ def index_key(connection: sqlite3.Connection) -> bytes:
 
 def touch(connection: sqlite3.Connection, *, now: Instant) -> None:
     """Prove that a durable write works."""
-    with transaction(connection):
+    with within(connection):
         connection.execute(
             "INSERT INTO whodid_counter (name, value) VALUES ('checked_at', ?) "
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -547,7 +605,7 @@ def touch(connection: sqlite3.Connection, *, now: Instant) -> None:
 
 def add_key(connection: sqlite3.Connection, key: ApiKey) -> None:
     """Store a credential."""
-    with transaction(connection):
+    with within(connection):
         connection.execute(
             "INSERT INTO whodid_api_key (id, name, tenant, scopes, digest, created_at, expires_at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",

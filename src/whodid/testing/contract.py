@@ -1,6 +1,6 @@
-"""What tests of and around whodid share: builders, and the contract that every store passes.
+"""The contract that every store passes.
 
-A store's test module subclasses `StoreContract` and gives it a `make_store` fixture:
+A store's test module subclasses it:
 
 ```python
 class TestMyStore(StoreContract):
@@ -18,7 +18,6 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -27,48 +26,13 @@ from msgspec import UNSET, structs
 
 from whodid import ids
 from whodid.access import Access
-from whodid.canonical import Encoded
 from whodid.errors import ConflictError, CursorError, PermissionRefusedError
-from whodid.event import Event, StoredEvent, Tenant, from_mapping
+from whodid.event import StoredEvent, Tenant
 from whodid.ledger.merkle import leaf_hash, root_of
-from whodid.query.ast import Query
 from whodid.query.evaluate import matches
 from whodid.query.parse import parse
-from whodid.recorder import prepare
 from whodid.stores.base import Batch, Cursor, EventStore, Page, Receipt
-from whodid.times import Instant
-
-NOON = Instant.parse("2026-03-15T12:00:00Z")
-EVERYTHING = Access.everything()
-
-
-def an_event(**only_what_matters: Any) -> Event:
-    """An event with the given keys, and ordinary ones where the schema needs some.
-
-    `tenant` may be a plain id and `actor` a plain user id.
-    """
-    values = {"action": "invoice.update", "actor": "alice"} | only_what_matters
-    if isinstance(values["actor"], str):
-        values["actor"] = {"type": "user", "id": values["actor"]}
-    if isinstance(values.get("tenant"), str):
-        values["tenant"] = {"id": values["tenant"]}
-    return from_mapping(values)
-
-
-def a_query(text: str = "", *, now: Instant = NOON) -> Query:
-    """A search as of noon."""
-    return parse(text, now=now)
-
-
-def minutes(number: float) -> Instant:
-    """So many minutes after noon."""
-    return Instant.of(NOON + timedelta(minutes=number))
-
-
-def prepared(*events: Event) -> list[Encoded]:
-    """Events as a store takes them."""
-    return [prepare(event) for event in events]
-
+from whodid.testing.builders import EVERYTHING, NOON, a_query, an_event, minutes, prepared
 
 MakeStore = Callable[[], EventStore]
 
