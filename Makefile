@@ -54,6 +54,7 @@ $(VENV)/.ready-to-run: pyproject.toml | $(BIN)/python
 
 $(VENV)/.ready-to-work: pyproject.toml | $(BIN)/python
 	@$(call install,--editable '.[server]' --group dev)
+	@$(call install,--target $(VENV)/django-4.2 'django==4.2.*')
 	@touch $(VENV)/.ready-to-run $@
 
 # $(1): what to install. pip knows --group since 25.1; the one in a new venv may be older.

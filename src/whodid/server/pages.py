@@ -6,23 +6,17 @@ shows what that key may see. Between them stands this one duty.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qsl
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whodid.access import Access
-from whodid.server.auth import STATIC, caller_of, route_path
+from whodid.server.auth import caller_of, route_path
 from whodid.server.readings import Readings
 from whodid.server.threads import Threads
 from whodid.times import Instant
-
-COMPLETE = "/complete"
-_UNREAD = (STATIC, "/favicon.ico")  # these show nothing of the log
-_EVENT = re.compile(
-    r"/events/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.json)?", re.ASCII
-)
+from whodid.viewer.readings import readings_of, shows_events
 
 
 class NotedPages:
@@ -33,20 +27,14 @@ class NotedPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
-        if scope["type"] == "http" and not path.startswith(_UNREAD):
+        if scope["type"] == "http" and shows_events(path):
             await self._threads.read(self._note, scope, path)
         await self._app(scope, receive, send)
 
     def _note(self, scope: Scope, path: str) -> None:
         caller, now = caller_of(scope), Instant.now()
-        # What is offered while somebody types says what the log holds, not what they search for:
-        # all of it is one look at the log, however many keys were struck.
-        query = "" if path == COMPLETE else _first_query(scope["query_string"])
-        event = _EVENT.fullmatch(path)
-        if event:
-            self._readings.note(caller, event_id=event[1], now=now)
-        if not (event and event[2]):  # an event's page shows a list beside it
-            self._readings.note(caller, query=query, now=now)
+        for reading in readings_of(path, query=_first_query(scope["query_string"])):
+            self._readings.note(caller, query=reading.query, event_id=reading.event_id, now=now)
 
 
 def _first_query(query_string: bytes) -> str:
@@ -55,7 +43,7 @@ def _first_query(query_string: bytes) -> str:
         pairs = parse_qsl(query_string.decode("latin-1"), errors="replace", max_num_fields=1_000)
     except ValueError:
         return ""
-    return next((value.strip() for name, value in pairs if name == "q"), "")
+    return next((value for name, value in pairs if name == "q"), "")
 
 
 def access_of(request: HTTPConnection) -> Access | None:

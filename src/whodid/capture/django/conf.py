@@ -1,0 +1,290 @@
+"""`settings.WHODID`: one dict, checked once, and the log that it describes.
+
+```python
+WHODID = {
+    "app": "billing",
+    "authorize": "billing.audit.authorize",
+    "trusted_proxies": 1,
+}
+```
+
+Every key may be left out. Without `url` the log lives in the project's own database, so that an
+event is committed with the change that it tells of.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as project
+from django.core.signals import setting_changed
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from whodid.capture.web import WebOptions
+from whodid.errors import ConfigError
+from whodid.log import AuditLog
+from whodid.redaction import SECRET_NAMES, Rules
+from whodid.stores.sqlite_hosted import HostedSqliteStore
+
+_EXCLUDED = frozenset(
+    {"admin.logentry", "contenttypes", "sessions", "migrations", "whodid",
+     "django_celery_results", "silk", "axes"}
+)  # fmt: skip
+"""Apps and models that keep books of their own, or change with every request."""
+
+Callback = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a project chose.
+
+    Attributes:
+        url: Of a log outside of the project's database, else None.
+        database: Alias of the database that holds the log.
+        app: What the project is called in its events.
+        tenant: Whose events these are where `find_tenant` does not say.
+        find_tenant: Asked with the request.
+        find_actor: Asked with the request; None is "ask Django".
+        authorize: Says what a request's sender may see of the log.
+        excluded: Apps and models (`app`, `app.model`) that are not recorded.
+        only: If not empty, only these are.
+        settings_models: Models whose rows are settings.
+        bulk_limit: Rows; above it a statement makes one event in place of one a row.
+        admin_history: Show whodid's history in place of the admin's.
+    """
+
+    url: str | None = None
+    database: str = "default"
+    app: str | None = None
+    tenant: str = "default"
+    find_tenant: Callback | None = None
+    find_actor: Callback | None = None
+    authorize: Callback | None = None
+    web: WebOptions = field(default_factory=WebOptions)
+    excluded: frozenset[str] = _EXCLUDED
+    only: frozenset[str] = frozenset()
+    settings_models: tuple[str, ...] = ()
+    bulk_limit: int = 10_000
+    on_failure: str = "spool"
+    spool: str | None = None
+    buffer: int = 0
+    redaction: Rules = field(default_factory=Rules)
+    admin_history: bool = True
+    zone: str | None = None
+
+
+_WEB_KEYS = {
+    "trusted_proxies": "trusted_proxies",
+    "forwarded_header": "forwarded_header",
+    "exclude_paths": "exclude",
+    "request_id_header": "request_id_header",
+    "record_requests": "record_requests",
+}
+_PLAIN: Mapping[str, type] = {
+    "url": str, "database": str, "app": str, "bulk_limit": int, "on_failure": str, "spool": str,
+    "buffer": int, "admin_history": bool, "zone": str,
+}  # fmt: skip
+_KNOWN = frozenset(
+    {*_PLAIN, *_WEB_KEYS, "tenant", "actor", "authorize", "exclude_models", "include_models",
+     "only_models", "settings_models", "redact_names", "redact_fields"}
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The project's choices.
+
+    Raises:
+        ConfigError: Names the key and what it may be.
+    """
+    return read_settings(getattr(project, "WHODID", {}))
+
+
+def read_settings(given: object) -> Settings:
+    """The same from a dict.
+
+    Raises:
+        ConfigError: Names the key and what it may be.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"WHODID: expected a dict, got {type(given).__name__}")
+    if unknown := sorted(map(str, given.keys() - _KNOWN)):
+        raise ConfigError(
+            f"WHODID: there is no {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}"
+        )
+    chosen: dict[str, Any] = {}
+    for name, kind in _PLAIN.items():
+        if given.get(name) is not None:
+            chosen[name] = _checked(
+                name, os.fspath(given[name]) if kind is str else given[name], kind
+            )
+    chosen["web"] = WebOptions(
+        **{ours: given[name] for name, ours in _WEB_KEYS.items() if name in given}
+    )
+    chosen |= _callbacks(given)
+    names = _names(given, "exclude_models"), _names(given, "include_models")
+    chosen["excluded"] = (_EXCLUDED | names[0]) - names[1]
+    chosen["only"] = _names(given, "only_models")
+    chosen["settings_models"] = tuple(given.get("settings_models", ()))
+    chosen["redaction"] = Rules(
+        names=SECRET_NAMES | frozenset(given.get("redact_names", ())),
+        fields=given.get("redact_fields", {}),
+    )
+    if chosen.get("on_failure", "spool") not in ("spool", "raise", "drop"):
+        raise ConfigError("WHODID['on_failure']: expected spool, raise or drop")
+    if chosen.get("bulk_limit", 1) < 1:
+        raise ConfigError("WHODID['bulk_limit']: expected a number of rows above 0")
+    return Settings(**chosen)
+
+
+def _checked(name: str, value: object, kind: type) -> object:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"WHODID[{name!r}]: expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _callbacks(given: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, ours in (("actor", "find_actor"), ("authorize", "authorize")):
+        if given.get(name) is not None:
+            found[ours] = _callback(name, given[name])
+    tenant = given.get("tenant")
+    if isinstance(tenant, str) and "." not in tenant:
+        found["tenant"] = tenant
+    elif tenant is not None:
+        found["find_tenant"] = _callback("tenant", tenant)
+    return found
+
+
+def _callback(name: str, given: Any) -> Callback:  # whatever the project has there
+    if callable(given):
+        function: Callback = given
+        return function
+    try:
+        found = import_string(given)
+    except (ImportError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"WHODID[{name!r}]: expected a function or the path of one such as "
+            f"'shop.audit.{name}'; {error}"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"WHODID[{name!r}]: {given} is no function")
+    return found  # type: ignore[no-any-return]  # whatever the project has there
+
+
+def _names(given: Mapping[str, Any], name: str) -> frozenset[str]:
+    listed = given.get(name, ())
+    if isinstance(listed, str):
+        raise ConfigError(f"WHODID[{name!r}]: expected a list of names such as shop.Invoice")
+    return frozenset(str(each).lower() for each in listed)
+
+
+# -- the log -------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_log: tuple[tuple[object, ...], AuditLog] | None = None
+
+
+def get_audit() -> AuditLog:
+    """The project's log, made at first use.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    global _log
+    settings = get_settings()
+    key = _key_of(settings)
+    known = _log
+    if known is not None and known[0] == key:
+        return known[1]
+    with _lock:
+        if _log is None or _log[0] != key:
+            _log = (key, _make(settings))
+        return _log[1]
+
+
+def holds_log(using: str) -> bool:
+    """Is the log in the database with this alias?"""
+    settings = get_settings()
+    return settings.url is None and settings.database == using
+
+
+def _key_of(settings: Settings) -> tuple[object, ...]:
+    # The name of a database changes when tests begin: their log, and what could not be written
+    # to it, must never be taken for the real one's.
+    name = None if settings.url else connections[settings.database].settings_dict["NAME"]
+    return (
+        settings.url, settings.database, name, settings.app, settings.tenant, settings.on_failure,
+        settings.spool, settings.buffer, settings.redaction,
+    )  # fmt: skip
+
+
+def _make(settings: Settings) -> AuditLog:
+    from whodid.capture.django.people import DjangoDescriber
+
+    alias = settings.database
+    store = settings.url or hosted_store(alias)
+    return AuditLog(
+        store,
+        app=settings.app or _project_name(),
+        tenant=settings.tenant,
+        on_failure=settings.on_failure,  # type: ignore[arg-type]  # checked when it was read
+        spool=settings.spool or _spool_of(store),
+        buffer=settings.buffer,
+        redaction=settings.redaction,
+        describers=[DjangoDescriber()],
+        is_lasting=lambda: settings.url is not None or not connections[alias].in_atomic_block,
+    )
+
+
+def hosted_store(alias: str) -> HostedSqliteStore:
+    """The store in the project's own database.
+
+    Raises:
+        ConfigError: It is of a kind that there is no store for.
+    """
+    connection = connections[alias]
+    if connection.vendor != "sqlite":
+        raise ConfigError(
+            f"WHODID: no log can be kept in a database of {connection.vendor} yet; "
+            "set 'url' to sqlite:////path/to/audit.db, or 'database' to an alias of SQLite"
+        )
+    name = str(connection.settings_dict["NAME"])
+    in_memory = connection.is_in_memory_db()  # type: ignore[attr-defined]  # SQLite has it
+
+    @contextmanager
+    def connect() -> Iterator[Any]:
+        own = connections[alias]
+        own.ensure_connection()
+        yield own.connection
+
+    return HostedSqliteStore(connect, path=None if in_memory else Path(name))
+
+
+def _spool_of(store: object) -> str | None:
+    """A folder of this process's own for a database in memory; else the log knows one."""
+    if isinstance(store, HostedSqliteStore) and not hasattr(store, "path"):
+        return str(Path(tempfile.gettempdir()) / f"whodid-spool-{os.getpid()}")
+    return None
+
+
+def _project_name() -> str:
+    return str(project.SETTINGS_MODULE or "django").partition(".")[0]
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "WHODID":
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="whodid.conf")

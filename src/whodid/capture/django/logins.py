@@ -1,0 +1,162 @@
+"""Signing in and out: who, from where, how, and why it failed.
+
+Django's signals tell of most of it; the serializers of REST frameworks, which sign people in for a
+token without them, are wrapped. The password is never looked at. Of a name that no account has,
+only what can be no password is kept: people type those into the wrong field.
+
+Not here: what happens to an account (`accounts`), who acts in a request (`middleware`).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import get_default_password_validators
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+from msgspec import UNSET, UnsetType
+
+from whodid.capture.django import unit
+from whodid.capture.django.conf import get_audit
+from whodid.capture.django.middleware import mark_refused
+from whodid.capture.django.people import ANONYMOUS, account_of, actor_of
+from whodid.event import Auth, AuthMethod, Target
+from whodid.redaction import MASK
+
+_ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}\.[^@\s.]{2,}")
+_METHODS: tuple[tuple[str, AuthMethod], ...] = (
+    ("ldap", "ldap"),
+    ("oidc", "oidc"),
+    ("openid", "oidc"),
+    ("saml", "saml"),
+    ("modelbackend", "password"),
+)
+"""What a backend's name holds, and how somebody who came through it proved who they are."""
+
+
+def install(settings: object) -> None:
+    """Listen to Django's signals, wrap the serializers that sign in for a token. Idempotent."""
+    user_logged_in.connect(_signed_in, dispatch_uid="whodid")
+    user_logged_out.connect(_signed_out, dispatch_uid="whodid")
+    user_login_failed.connect(_failed, dispatch_uid="whodid")
+    if not apps.is_installed("rest_framework"):
+        return
+    if apps.is_installed("rest_framework.authtoken"):
+        from rest_framework.authtoken import serializers  # type: ignore[import-untyped]
+
+        _wrap(serializers.AuthTokenSerializer, lambda _, given: given.get("user"))
+    if find_spec("rest_framework_simplejwt") is not None:
+        from rest_framework_simplejwt import serializers as jwt
+
+        _wrap(jwt.TokenObtainSerializer, lambda serializer, _: serializer.user)
+
+
+def method_of(backend: object) -> AuthMethod | UnsetType:
+    """How somebody proved who they are, by the path of the backend that let them in."""
+    name = str(backend or "").lower()
+    return next((method for part, method in _METHODS if part in name), UNSET)
+
+
+def kept_username(name: str) -> str:
+    """A name that no account has, or a mask if it may be a password.
+
+    Kept are e-mail addresses, and what the project's validators would refuse as a password.
+    """
+    if not name or _ADDRESS.fullmatch(name):
+        return name
+    for validator in get_default_password_validators():
+        try:
+            validator.validate(name)
+        except ValidationError:
+            return name if len(name) <= 200 else MASK
+    return MASK
+
+
+def _wrap(serializer: Any, find_user: Callable[[Any, Any], object]) -> None:
+    validate = serializer.validate
+    if hasattr(validate, "__wrapped__"):
+        return
+
+    @functools.wraps(validate)
+    def told(self: Any, attrs: Any) -> Any:
+        given = validate(self, attrs)
+        with get_audit().guarded("a sign-in"):
+            _record_sign_in(find_user(self, given))
+        return given
+
+    serializer.validate = told
+
+
+def _signed_in(sender: object, user: object, **_: object) -> None:
+    with get_audit().guarded("a sign-in"):
+        _record_sign_in(user)
+
+
+def _record_sign_in(user: object) -> None:
+    # Set by `authenticate` alone: a user that the application vouches for has proved nothing to us.
+    method = method_of(getattr(user, "backend", None))
+    auth = Auth(method=method) if method is not UNSET else UNSET
+    actor = actor_of(user, auth=auth)
+    event = get_audit().draft("user.login", actor=actor, target=account_of(user))
+    unit.record(event)
+
+
+def _signed_out(sender: object, user: object = None, **_: object) -> None:
+    if user is None:
+        return
+    with get_audit().guarded("a sign-out"):
+        event = get_audit().draft("user.logout", actor=actor_of(user), target=account_of(user))
+        unit.record(event)
+
+
+def _failed(sender: object, credentials: Mapping[str, Any], **_: object) -> None:
+    with get_audit().guarded("a failed sign-in"):
+        name = _tried(credentials)
+        user = _find_user(name) if name else None
+        event = get_audit().draft(
+            "user.login",
+            actor=(actor_of(user) if user is not None else None) or ANONYMOUS,
+            target=_target(user, name),
+            outcome="failure",
+            reason=_reason(user, name),
+        )
+        unit.record_apart(event)
+        mark_refused()
+
+
+def _tried(credentials: Mapping[str, Any]) -> str | None:
+    """The name that was tried; None when the credentials hold none."""
+    for key in (str(get_user_model().USERNAME_FIELD), "username", "email"):
+        if isinstance(name := credentials.get(key), str):
+            return name
+    return None
+
+
+def _find_user(name: str) -> Model | None:
+    model = get_user_model()
+    try:
+        found: Model = model._default_manager.get_by_natural_key(name)  # type: ignore[attr-defined]  # of Django's own managers, else it is not asked
+    except (model.DoesNotExist, model.MultipleObjectsReturned, AttributeError, ValueError):
+        return None
+    return found
+
+
+def _target(user: Model | None, name: str | None) -> Target | None:
+    if user is not None:
+        return account_of(user)
+    return None if name is None else Target(type="user", name=kept_username(name) or UNSET)
+
+
+def _reason(user: Model | None, name: str | None) -> str | None:
+    if name is None:
+        return None
+    if user is None:
+        return "unknown_user"
+    return "bad_password" if getattr(user, "is_active", True) else "disabled"

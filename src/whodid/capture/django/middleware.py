@@ -1,0 +1,498 @@
+"""A request of Django's as the occasion of its events: who acts, from where, in which view.
+
+Who acts is asked when an event is made, since token authentication knows only in the view. What is
+asked of Django leaves no trace: no session is flushed, no page begins to depend on cookies, and a
+request without events costs no query.
+
+Not here: signing in (`logins`), the request's own description (`capture.web`).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
+from django.core.signals import got_request_exception
+from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare
+from django.utils.functional import LazyObject, empty
+from msgspec import UNSET
+
+from whodid import context, describe
+from whodid.capture.django import unit
+from whodid.capture.django.conf import get_audit, get_settings
+from whodid.capture.django.people import ANONYMOUS, actor_of, principal_of, username_of
+from whodid.capture.web import Fields, Incoming, WebOccasion, WebOptions
+from whodid.event import Actor, Delegation, Principal, Tenant
+from whodid.redaction import WORD_MASK, is_secret_name
+
+GetResponse = Callable[[HttpRequest], Any]
+_ATTRIBUTE = "_whodid_occasion"
+_HIJACKERS = "hijack_history"  # where django-hijack keeps who is really there
+_IMPERSONATION = Delegation(kind="impersonation")
+_REFUSED = (401, 403)
+_People = tuple[object, Actor | None, Principal | None]
+
+
+class DjangoOccasion(WebOccasion):
+    """One request.
+
+    Attributes:
+        http: The request, which is filled in while it is answered.
+        is_open: Is it still being answered? Exceptions are told when it ends.
+        is_refusal_told: An event tells already why it is refused.
+        caught: An exception that a middleware may make an answer of.
+    """
+
+    __slots__ = (
+        "_asking", "_delegation", "_loaded", "_on_behalf_of", "_people", "_tenant", "caught",
+        "http", "is_open", "is_refusal_told",
+    )  # fmt: skip
+
+    # Set through their properties, by the initializer above this one.
+    _delegation: Delegation | None
+    _on_behalf_of: Principal | None
+    _tenant: Tenant | None
+
+    def __init__(self, http: HttpRequest, options: WebOptions) -> None:
+        self.http = http
+        self._people: _People | None = None
+        self._asking: int | None = None
+        self._loaded: tuple[object, object] | None = None
+        self.is_open, self.is_refusal_told = True, False
+        self.caught: Exception | None = None
+        super().__init__(
+            options,
+            given_id=http.META.get(_meta(options.request_id_header)),
+            find_actor=self._find_actor,
+        )
+
+    @property
+    def incoming(self) -> Incoming:
+        """As it is known now: once the route is, secrets in the path are known by their names."""
+        return self.read()
+
+    def read(self) -> Incoming:
+        meta = self.http.META
+        forwarded = meta.get(_meta(self.options.forwarded_header))
+        trace = meta.get("HTTP_TRACEPARENT")
+        port = str(meta.get("REMOTE_PORT") or "")
+        return Incoming(
+            method=self.http.method or "",
+            path=self._path(),
+            query=meta.get("QUERY_STRING", ""),
+            peer=meta.get("REMOTE_ADDR"),
+            port=int(port) if port.isdecimal() and 0 < int(port) <= 65_535 else None,
+            forwarded=[forwarded] if forwarded else [],
+            user_agent=meta.get("HTTP_USER_AGENT"),
+            traceparent=[trace] if trace else [],
+        )
+
+    def _path(self) -> str:
+        match = self.http.resolver_match
+        path = self.http.path
+        for name, value in (match.kwargs if match else {}).items():
+            if is_secret_name(name) and isinstance(value, str) and value:
+                path = path.replace(value, WORD_MASK)
+        return path
+
+    def route(self) -> str | None:
+        match = self.http.resolver_match
+        return "/" + match.route.lstrip("/") if match is not None and match.route else None
+
+    def _of_answer(self, status: int) -> Iterator[Fields]:
+        if self.is_refusal_told and status in _REFUSED:
+            return iter(())
+        return super()._of_answer(status)
+
+    @property
+    def is_due(self) -> bool:
+        """Has the request become an event since it was last asked?"""
+        is_answer_due = self.status is not None and not self._is_told
+        return (
+            len(self._faults) > self._faults_told
+            or is_answer_due
+            and (self.status in _REFUSED or self.options.record_requests)
+        )
+
+    @property
+    def on_behalf_of(self) -> Principal | None:
+        """Whose account somebody else is using in this request."""
+        return self._on_behalf_of or self._who()[1]
+
+    @on_behalf_of.setter
+    def on_behalf_of(self, given: Principal | None) -> None:
+        self._on_behalf_of = given
+
+    @property
+    def delegation(self) -> Delegation | None:
+        """By what right they do."""
+        return self._delegation or (_IMPERSONATION if self._who()[1] else None)
+
+    @delegation.setter
+    def delegation(self, given: Delegation | None) -> None:
+        self._delegation = given
+
+    @property
+    def tenant(self) -> Tenant | None:
+        """Whose data this is, once the project can tell."""
+        if self._tenant is None and (find := get_settings().find_tenant) is not None:
+            with get_audit().guarded("finding the tenant of a request"):
+                self._tenant = _tenant_of(find(self.http))
+        return self._tenant
+
+    @tenant.setter
+    def tenant(self, given: Tenant | None) -> None:
+        self._tenant = given
+
+    # -- who acts
+
+    def _find_actor(self) -> Actor | None:
+        return self._asked()[0]
+
+    def _who(self) -> tuple[Actor | None, Principal | None]:
+        try:
+            return self._asked()
+        except Exception:  # noqa: BLE001 - a host's callback or query; `ask_actor` logs the same
+            return None, None
+
+    def _asked(self) -> tuple[Actor | None, Principal | None]:
+        """Who acts, and for whom: asked each time, since views authenticate late."""
+        thread = threading.get_ident()
+        if self._asking == thread:
+            # Loading the user made an event of its own, whose actor this would be.
+            return self._people[1:] if self._people else (None, None)
+        self._asking = thread
+        try:
+            find = get_settings().find_actor
+            found = find(self.http) if find is not None else None
+            return self._by_user() if found is None else _given(found)
+        finally:
+            self._asking = None
+
+    def _by_user(self) -> tuple[Actor | None, Principal | None]:
+        user = self.load_user()
+        # By identity: the same object is the same person, even when its row is gone and with it
+        # its key, and it stays the person that it was when it was first seen.
+        if self._people is None or self._people[0] is not user:
+            self._people = (user, *self._people_of(user))
+        return self._people[1:]
+
+    def load_user(self) -> object:
+        """The user as the view would see it, without a trace of having asked; None for nobody."""
+        with _unnoticed(self.http):
+            user = self.http.__dict__.get("user")
+            if user is None:
+                return None
+            if not isinstance(user, LazyObject):
+                return user
+            if user._wrapped is not empty:
+                return user._wrapped
+            cached = self.http.__dict__.get("_cached_user")
+            return cached if cached is not None else self._load_by_session()
+
+    def _load_by_session(self) -> object:
+        """As Django does it, but a session that does not fit is left as it is."""
+        key = _session_value(self.http, SESSION_KEY)
+        if key is None:
+            return None
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = (key, _load(self.http, key))
+        return self._loaded[1]
+
+    def _people_of(self, user: object) -> tuple[Actor | None, Principal | None]:
+        actor = actor_of(user) if user is not None else ANONYMOUS
+        if actor is None:
+            return self._by_session(user), None
+        if actor.type != "user" or (impersonator := self._impersonator()) is None:
+            return actor, None
+        return impersonator, principal_of(actor)
+
+    def _by_session(self, user: object) -> Actor | None:
+        """Somebody whose row was deleted before anything asked who they are."""
+        key = _session_value(self.http, SESSION_KEY)
+        name = username_of(user)
+        return Actor(type="user", id=str(key), name=name or UNSET) if key else None
+
+    def _impersonator(self) -> Actor | None:
+        """Who is really there, when django-hijack or django-impersonate is at work."""
+        if (found := getattr(self.http, "impersonator", None)) is not None:
+            return actor_of(found)
+        history = _session_value(self.http, _HIJACKERS)
+        if not history:
+            return None
+        model = get_user_model()
+        user = model._default_manager.filter(pk=history[0]).first()
+        return actor_of(user) if user is not None else Actor(type="user", id=str(history[0]))
+
+
+class AuditMiddleware:
+    """Makes each request the occasion of its events. One line of `MIDDLEWARE`, at any place."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._options = get_settings().web
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+            # An async view asks for its user in the event loop, where nothing can be loaded.
+            self.process_view = self._load_user
+        got_request_exception.connect(_note_exception, dispatch_uid="whodid")
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """The answer of the view, or what is awaited to have it."""
+        if self._is_async:
+            return self._answer_async(request)
+        occasion = self._begun(request)
+        if occasion is None:
+            return self.get_response(request)
+        with context.occasion(occasion):
+            try:
+                response = self.get_response(request)
+            except Exception as error:
+                self._broke(occasion, error)
+                _tell(occasion)
+                raise
+            self._ended(occasion, response)
+            _tell(occasion)
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> Any:
+        occasion = self._begun(request)
+        if occasion is None:
+            return await self.get_response(request)
+        with context.occasion(occasion):
+            try:
+                response = await self.get_response(request)
+            except Exception as error:
+                self._broke(occasion, error)
+                await _tell_async(occasion)
+                raise
+            self._ended(occasion, response)
+            await _tell_async(occasion)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> None:
+        """Remember what another middleware may make an answer of."""
+        occasion = occasion_of(request)
+        if occasion is not None:
+            occasion.caught = exception
+
+    def _load_user(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        occasion = occasion_of(request)
+        if occasion is None or not iscoroutinefunction(view):
+            return
+        if settings.SESSION_COOKIE_NAME in request.COOKIES:
+            with get_audit().guarded("loading the user of an async view"):
+                occasion.load_user()
+
+    def _begun(self, request: HttpRequest) -> DjangoOccasion | None:
+        """The occasion of a request; None when it has one, or is to be left alone."""
+        with get_audit().guarded("a request beginning"):
+            if occasion_of(request) is None and not self._options.is_excluded(request.path):
+                occasion = DjangoOccasion(request, self._options)
+                setattr(request, _ATTRIBUTE, occasion)
+                return occasion
+        return None
+
+    def _broke(self, occasion: DjangoOccasion, error: Exception) -> None:
+        with get_audit().guarded("a request ending"):
+            occasion.failed(error)
+
+    def _ended(self, occasion: DjangoOccasion, response: Any) -> None:
+        with get_audit().guarded("a request ending"):
+            occasion.answered(response.status_code)
+            if occasion.caught is not None and response.status_code >= 500:
+                occasion.failed(occasion.caught)
+            response[self._options.request_id_header] = occasion.request_id
+            if getattr(response, "streaming", False):
+                pieces = response.streaming_content
+                within = _WithinAsync if response.is_async else _Within
+                response.streaming_content = within(pieces, occasion)
+
+
+def occasion_of(request: object) -> DjangoOccasion | None:
+    """The occasion that the middleware has opened for a request; None without the middleware."""
+    found = getattr(request, _ATTRIBUTE, None)
+    return found if isinstance(found, DjangoOccasion) else None
+
+
+def mark_refused() -> None:
+    """Say that an event tells already why this request is refused."""
+    occasion = context.current_occasion()
+    if isinstance(occasion, DjangoOccasion):
+        occasion.is_refusal_told = True
+
+
+# -- telling -------------------------------------------------------------------------------------
+
+
+def _tell(occasion: DjangoOccasion) -> None:
+    """Write what the request has become. The view's transaction has ended."""
+    occasion.is_open = False
+    if not context.is_recording():
+        return
+    with get_audit().guarded("a request ending"):
+        for fields in occasion.due():
+            unit.record_apart(get_audit().draft(**fields))
+
+
+async def _tell_async(occasion: DjangoOccasion) -> None:
+    occasion.is_open = False
+    if occasion.is_due and context.is_recording():
+        await sync_to_async(_tell, thread_sensitive=True)(occasion)
+
+
+def _note_exception(sender: object, request: HttpRequest | None = None, **_: object) -> None:
+    """Hear of an exception that Django is about to answer with status 500."""
+    error = sys.exc_info()[1]
+    if not isinstance(request, HttpRequest) or not isinstance(error, Exception):
+        return
+    with get_audit().guarded("an exception"):
+        options = get_settings().web
+        occasion = occasion_of(request)
+        if occasion is not None and occasion.is_open:
+            occasion.failed(error)  # told when the request ends
+            return
+        if occasion is None:  # a middleware around ours broke before it
+            if options.is_excluded(request.path):
+                return
+            occasion = DjangoOccasion(request, options)
+            setattr(request, _ATTRIBUTE, occasion)
+        occasion.failed(error)
+        occasion.status = 500
+        with context.occasion(occasion):
+            _tell(occasion)
+
+
+class _Within:
+    """The pieces of an answer, each made with the request as its occasion."""
+
+    def __init__(self, pieces: Iterator[Any], occasion: DjangoOccasion) -> None:
+        self._pieces, self._occasion = iter(pieces), occasion
+
+    def __iter__(self) -> _Within:
+        return self
+
+    def __next__(self) -> Any:
+        with context.occasion(self._occasion):
+            try:
+                return next(self._pieces)
+            except StopIteration:
+                raise
+            except Exception as error:
+                self._occasion.failed(error)
+                _tell(self._occasion)
+                raise
+
+    def close(self) -> None:
+        """As the pieces are closed."""
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            with context.occasion(self._occasion):
+                close()
+
+
+class _WithinAsync:
+    """The same for an async answer. No generator: its context would not reach what it awaits."""
+
+    def __init__(self, pieces: AsyncIterator[Any], occasion: DjangoOccasion) -> None:
+        self._pieces, self._occasion = pieces.__aiter__(), occasion
+
+    def __aiter__(self) -> _WithinAsync:
+        return self
+
+    async def __anext__(self) -> Any:
+        with context.occasion(self._occasion):
+            try:
+                return await self._pieces.__anext__()
+            except StopAsyncIteration:
+                raise
+            except Exception as error:
+                self._occasion.failed(error)
+                await _tell_async(self._occasion)
+                raise
+
+    async def aclose(self) -> None:
+        """As the pieces are closed."""
+        close: Callable[[], Awaitable[None]] | None = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            with context.occasion(self._occasion):
+                await close()
+
+
+# -- asking Django without a trace ---------------------------------------------------------------
+
+
+def _meta(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+@contextmanager
+def _unnoticed(http: HttpRequest) -> Iterator[None]:
+    """Looking at the session here does not make the answer depend on the cookie."""
+    session = http.__dict__.get("session")
+    accessed = getattr(session, "accessed", None)
+    try:
+        yield
+    finally:
+        if session is not None and accessed is not None:
+            session.accessed = accessed
+
+
+def _session_value(http: HttpRequest, name: str) -> Any:
+    session = http.__dict__.get("session")
+    if session is None:
+        return None
+    with _unnoticed(http):
+        return session.get(name)
+
+
+def _load(http: HttpRequest, key: Any) -> object:
+    """The user of a session, if its hash fits; None for nobody."""
+    path = _session_value(http, BACKEND_SESSION_KEY)
+    if path not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    pk = get_user_model()._meta.pk.to_python(key)
+    user: Any = load_backend(path).get_user(pk)
+    if user is None or not hasattr(user, "get_session_auth_hash"):
+        return user
+    given = _session_value(http, HASH_SESSION_KEY)
+    hashes = [
+        user.get_session_auth_hash(),
+        *getattr(user, "get_session_auth_fallback_hash", list)(),
+    ]
+    return user if given and any(constant_time_compare(given, each) for each in hashes) else None
+
+
+def _tenant_of(found: object) -> Tenant | None:
+    if found is None or isinstance(found, Tenant):
+        return found
+    if isinstance(found, Mapping):
+        return Tenant(**found)
+    return Tenant(id=str(found)[:256])
+
+
+def _given(found: object) -> tuple[Actor | None, Principal | None]:
+    """What the project says: an actor, or a pair of an actor and for whom; in any form."""
+    describers = get_audit().describers
+    actor, behalf = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    known = describe.actor_of(actor, describers)
+    return known, principal_of(describe.actor_of(behalf, describers)) if behalf else None

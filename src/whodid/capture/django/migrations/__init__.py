@@ -1,0 +1,1 @@
+"""One Django migration for each version of whodid's schema."""
