@@ -1,0 +1,1 @@
+"""The application that `bench_django` changes: one model of ten columns."""
