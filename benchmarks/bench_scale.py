@@ -291,12 +291,15 @@ def bare(path: Path, pick: random.Random) -> dict[str, Callable[[SqliteStore], o
 
 def pages(pick: random.Random) -> dict[str, Callable[[SqliteStore], object]]:
     week = {"from": str(WEEK), "to": str(NOW)}
+    # A server has one viewer for all requests, which learns what tenants are called.
+    viewers: dict[SqliteStore, Viewer] = {}
 
     def page(
         path: str, *, access: Access = EVERYTHING, **query: str
     ) -> Callable[[SqliteStore], object]:
         def ask(store: SqliteStore) -> object:
-            answer = Viewer(store).handle(Request(path=path, query=week | query, access=access))
+            viewer = viewers.get(store) or viewers.setdefault(store, Viewer(store))
+            answer = viewer.handle(Request(path=path, query=week | query, access=access))
             assert answer.status == 200, answer.status
             return answer
 
