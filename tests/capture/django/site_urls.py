@@ -15,7 +15,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 from rest_framework.authentication import (
     BasicAuthentication,
@@ -101,6 +101,10 @@ async def stream_async(request: HttpRequest, name: str) -> StreamingHttpResponse
     return StreamingHttpResponse(pieces())
 
 
+def download(request: HttpRequest) -> FileResponse:
+    return FileResponse(open(__file__, "rb"))
+
+
 def delete_me(request: HttpRequest) -> HttpResponse:
     request.user.delete()
     Group.objects.create(name="made by nobody who is left")
@@ -155,6 +159,7 @@ urlpatterns = [
     path("answer/<int:status>/", answer),
     path("stream/<str:name>/", stream),
     path("stream-async/<str:name>/", stream_async),
+    path("download/", download),
     path("delete-me/", delete_me),
     path("lose-session/", lose_session),
     path("leave-then-make/", leave_then_make),

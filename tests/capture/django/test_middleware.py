@@ -10,7 +10,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from typing import BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.util import FileWrapper
 
 import pytest
 import uvicorn
@@ -18,7 +20,7 @@ from django.contrib.auth.models import Group
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 from msgspec import UNSET
 
 from tests.capture.django.site import (
@@ -361,6 +363,22 @@ def test_a_real_server_s_requests_are_told(
     assert refused.client
     assert (refused.client.ip, refused.client.user_agent) == ("127.0.0.1", "curl/8")
     assert refused.client.port is not UNSET or server == "wsgi_port"
+
+
+def test_a_file_is_left_to_the_server_to_send() -> None:
+    sent: list[object] = []
+
+    def send_file(file: BinaryIO, size: int) -> FileWrapper:
+        sent.append(file)
+        return FileWrapper(file, size)
+
+    environ = RequestFactory().get("/download/").environ | {"wsgi.file_wrapper": send_file}
+    answer = get_wsgi_application()(environ, lambda *_: sent.append)
+    body = b"".join(answer)
+    answer.close()
+
+    assert body.startswith(b'"""The pages of the site')
+    assert len(sent) == 1  # what would write another way is never called
 
 
 @pytest.mark.parametrize("server", ["wsgi_port", "asgi_port"])

@@ -65,6 +65,12 @@ def try_twice(self: Any, name: str) -> None:
     _make(name)
 
 
+@app.task(name="shop.repeat", bind=True)
+def repeat(self: Any, times: int) -> None:
+    if times > 1:
+        repeat.apply(args=[times - 1], task_id=self.request.id)
+
+
 TASKS: dict[str, Callable[[], Any]] = {
     "make": lambda: make_group.delay("editors"),
     "pass": lambda: pass_on.delay("editors"),
@@ -210,6 +216,13 @@ def test_a_task_run_at_once_acts_on_behalf_of_who_asks_and_gives_the_request_bac
     assert event.actor.type == "system"
     assert event.on_behalf_of
     assert event.on_behalf_of.name == "ana"
+    assert context.current_occasion() is None
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_task_that_runs_again_within_itself_gives_its_caller_back() -> None:
+    repeat.delay(2).get()
+
     assert context.current_occasion() is None
 
 

@@ -322,7 +322,9 @@ class AuditMiddleware:
             if occasion.caught is not None and response.status_code >= 500:
                 occasion.failed(occasion.caught)
             response[self._options.request_id_header] = occasion.request_id
-            if getattr(response, "streaming", False):
+            # A file makes no events, and wrapped it could not be sent by the operating system.
+            is_file = getattr(response, "file_to_stream", None) is not None
+            if getattr(response, "streaming", False) and not is_file:
                 pieces = response.streaming_content
                 within = _WithinAsync if response.is_async else _Within
                 response.streaming_content = within(pieces, occasion)

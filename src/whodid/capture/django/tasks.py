@@ -6,7 +6,6 @@ Whoever can write to the broker can write that header, as they can write the tas
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,7 +21,7 @@ from whodid.event import Actor, Delegation, Principal, Request, Tenant, Trace
 HEADER = "whodid"
 _NOBODY = frozenset({"system", "anonymous", "unknown", "scheduled_job"})
 _AUTOMATION = Delegation(kind="automation")
-_running: dict[str, AbstractContextManager[None]] = {}
+_ATTRIBUTE = "_whodid_occasion"
 
 
 class Carried(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,7 +93,8 @@ def _begin(task_id: str, task: Any, **_: object) -> None:
         carried = carried_now() if is_eager else _read(task.request)
         bound = context.occasion(occasion_of(task.name, task_id, carried))
         bound.__enter__()
-        _running[task_id] = bound
+        # With this run, not under its id: one task may run twice at once, redelivered or nested.
+        setattr(task.request, _ATTRIBUTE, bound)
 
 
 def _read(request: Any) -> Carried:
@@ -113,8 +113,8 @@ def _break(exception: BaseException | None = None, **_: object) -> None:
             record_error(exception)
 
 
-def _end(task_id: str, **_: object) -> None:
+def _end(task: Any, **_: object) -> None:
     with get_audit().guarded("a Celery task ending"):
-        bound = _running.pop(task_id, None)
+        bound = task.request.__dict__.pop(_ATTRIBUTE, None)
         if bound is not None:
             bound.__exit__(None, None, None)
