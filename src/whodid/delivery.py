@@ -464,10 +464,6 @@ class Direct:
         """True: nothing waits here."""
         return True
 
-    def follow_up(self) -> None:
-        """After somebody else's success: put back some of what was spooled."""
-        self._desk.follow_up(within_s=DRAIN_IN_CALL_S)
-
     def recover(self, *, within_s: float | None = None) -> None:
         """Put back what was spooled, now. What goes wrong is logged."""
         self._desk.recover(within_s=within_s)
@@ -582,9 +578,6 @@ class Buffered:
         Those that never can be are left out, and counted.
         """
         return self._desk.prepared(events)
-
-    def follow_up(self) -> None:
-        """After somebody else's success: the thread puts back what was spooled after its own."""
 
     def failed(self, events: Sequence[Event], error: Exception) -> None:
         """Do what was agreed on with events that somebody else could not write, at once.
