@@ -49,6 +49,7 @@ from whodid.event import (
 from whodid.ids import uuid7
 from whodid.jsonable import cut, guarded_text, plain
 from whodid.redaction import DEFAULT, Rules
+from whodid.soundness import sound
 from whodid.times import Instant
 
 MAX_EVENT_BYTES = 65_536
@@ -76,7 +77,7 @@ def prepare_draft(event: Event, *, rules: Rules = DEFAULT) -> Encoded:
         EventError: It breaks the schema.
     """
     _refuse_own(event)
-    redacted = redaction.redact(events.checked(event), rules)
+    redacted = redaction.redact(sound(event), rules)
     encoded = encode(redacted, defaults=actions.defaults(event.action))
     if encoded.size_bytes <= MAX_EVENT_BYTES:
         return encoded

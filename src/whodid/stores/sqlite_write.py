@@ -246,6 +246,8 @@ class _Transaction:
     inserted, so that a refused batch leaves none behind.
 
     Attributes:
+        position: The newest one that was given.
+        known: Tenants that have a tree.
         by_id: Events under a tenant and an id: the stored ones among those that were asked for,
             and those taken before in this transaction.
         by_key: Ids under a tenant, an application and an idempotency key, likewise.
@@ -255,24 +257,31 @@ class _Transaction:
     key: bytes
     cache: dict[DictKey, int]
     learnt: dict[DictKey, int] = field(default_factory=dict)
+    position: int = 0
+    known: set[str] = field(default_factory=set)
     trees: dict[str, Frontier] = field(default_factory=dict)
     by_id: dict[_Id, _Ready | _Stored] = field(default_factory=dict)
     by_key: dict[_Key, bytes] = field(default_factory=dict)
     taken: list[_Ready] = field(default_factory=list)
 
     def find_trees(self, ready: Sequence[Sequence[_Ready]]) -> None:
-        """Take up the tree of every tenant; one that is new has an empty tree."""
+        """Take up the tree of every tenant, and the newest position; a new tenant's is empty."""
         names = {event.tenant for events in ready for event in events}
-        self._know({(0, _TENANT, name) for name in names})
         self.trees = {name: Frontier() for name in names}
-        numbered = {number: name for name in names if (number := self._tenant(name))}
-        for number, size, frontier in _look_up(
+        for name, number, size, frontier, newest in _look_up(
             self.connection,
-            "SELECT s.tenant, s.size, s.frontier FROM wanted AS w "
-            "CROSS JOIN whodid_log_state AS s WHERE s.tenant = w.a",
-            [(number,) for number in numbered],
+            "SELECT w.a, d.ref, s.size, s.frontier, c.value FROM wanted AS w "
+            "CROSS JOIN whodid_counter AS c ON c.name = 'position' "
+            f"LEFT JOIN whodid_dict AS d ON d.tenant = 0 AND d.kind = {_TENANT} AND d.val = w.a "
+            "LEFT JOIN whodid_log_state AS s ON s.tenant = d.ref WHERE w.a IS NOT NULL",
+            [(name,) for name in names],
         ):
-            self.trees[numbered[number]] = Frontier.from_bytes(size, frontier)
+            self.position = newest
+            if number is not None:
+                self.learnt[0, _TENANT, name] = number
+            if frontier is not None:
+                self.known.add(name)
+                self.trees[name] = Frontier.from_bytes(size, frontier)
 
     def find_doubles(self, batches: Sequence[Batch], ready: Sequence[Sequence[_Ready]]) -> None:
         """Look up all that is stored under the ids and keys that the senders gave."""
@@ -409,14 +418,11 @@ class _Transaction:
                 if value
             }
         )
-        [first] = self.connection.execute(
-            "SELECT value + 1 FROM whodid_counter WHERE name = 'position'"
-        ).fetchone()
-        self._insert_events(first)
+        self._insert_events(self.position + 1)
         self._insert_trees()
         self.connection.execute(
             "UPDATE whodid_counter SET value = ? WHERE name = 'position'",
-            (first + len(self.taken) - 1,),
+            (self.position + len(self.taken),),
         )
 
     def _insert_events(self, first: int) -> None:
@@ -449,7 +455,8 @@ class _Transaction:
             "VALUES (?, ?, ?, ?)",
             refs,
         )
-        many("INSERT INTO whodid_idempotency (tenant, app, key, id) VALUES (?, ?, ?, ?)", keys)
+        if keys:
+            many("INSERT INTO whodid_idempotency (tenant, app, key, id) VALUES (?, ?, ?, ?)", keys)
 
     def _row(self, event: _Ready, *, position: int, tenant: int) -> tuple[object, ...]:
         columns = event.columns
@@ -476,14 +483,20 @@ class _Transaction:
         )
 
     def _insert_trees(self) -> None:
+        new, grown = [], []
+        for name in dict.fromkeys(event.tenant for event in self.taken):
+            tenant, tree = self._tenant(name), self.trees[name]
+            grown.append((tree.size, tree.to_bytes(), tenant))
+            if name not in self.known:
+                new.append((tenant, log_id(self.key, tenant=name)))
+        if new:
+            self.connection.executemany(
+                "INSERT INTO whodid_log_state (tenant, log_id, size, frontier) "
+                "VALUES (?, ?, 0, x'')",
+                new,
+            )
         self.connection.executemany(
-            "INSERT INTO whodid_log_state (tenant, log_id, size, frontier) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (tenant) DO UPDATE SET size = excluded.size, frontier = excluded.frontier",
-            [
-                (self._tenant(name), log_id(self.key, tenant=name), tree.size, tree.to_bytes())
-                for name in dict.fromkeys(event.tenant for event in self.taken)
-                for tree in (self.trees[name],)
-            ],
+            "UPDATE whodid_log_state SET size = ?, frontier = ? WHERE tenant = ?", grown
         )
 
     # -- the dictionary

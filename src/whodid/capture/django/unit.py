@@ -194,8 +194,10 @@ class _Immediately:
             self._atomic.__enter__()
         finally:
             del connection._start_transaction_under_autocommit
+        connection._whodid_may_write = True
 
     def __exit__(self, *error: Any) -> None:
+        self._connection._whodid_may_write = False
         self._atomic.__exit__(*error)
 
 
@@ -212,7 +214,7 @@ def wait_to_write(connection: Any, table: str) -> None:
     Raises:
         OperationalError: The host's own statement could not have had the lock either.
     """
-    if connection.vendor == "sqlite":
+    if connection.vendor == "sqlite" and not getattr(connection, "_whodid_may_write", False):
         connection.ensure_connection()
         name = connection.ops.quote_name(table)
         with connection.wrap_database_errors:
