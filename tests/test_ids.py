@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122, UUID
 
 import pytest
@@ -33,6 +35,29 @@ def test_a_new_id_begins_with_the_milliseconds_of_its_making() -> None:
 
 def test_new_ids_differ_also_within_a_millisecond() -> None:
     assert len({uuid7() for _ in range(20_000)}) == 20_000
+
+
+def test_new_ids_of_several_threads_differ() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: [uuid7() for _ in range(2_000)], range(8)))
+
+    assert len({each for listed in made for each in listed}) == 16_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_makes_no_id_with_the_random_bits_of_its_parent() -> None:
+    uuid7()  # so that bits are left
+    into, out = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(out, "".join(uuid7() for _ in range(64)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(into, 64 * 36).decode()
+    ours = {uuid7()[-12:] for _ in range(200)}
+
+    assert len(theirs) == 64 * 36
+    assert not {theirs[start + 24 : start + 36] for start in range(0, len(theirs), 36)} & ours
 
 
 @given(st.binary())
