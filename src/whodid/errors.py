@@ -129,7 +129,17 @@ class UnavailableError(AuditError):
 
 
 class StoreUnavailableError(UnavailableError):
-    """The database did not do its part: busy, full, read-only or gone. Nothing was half written."""
+    """The database or the server did not do its part: busy, full, read-only or gone.
+
+    Nothing was half written.
+
+    Attributes:
+        retry_after_s: Seconds after which it may be asked again, if it said so.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class LedgerError(AuditError):

@@ -14,6 +14,8 @@ application calls is here, too: `draft`, `write`, `deliver`, `failed`, `guarded`
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -47,6 +49,8 @@ from whodid.stores import EventStore, open_store
 from whodid.times import Instant
 
 if TYPE_CHECKING:
+    from whodid.client import Client
+    from whodid.outbox import Outbox
     from whodid.viewer.asgi import Authorize, ViewerApp
 
 _logger = logging.getLogger("whodid")
@@ -71,6 +75,8 @@ class AuditLog:
         spool: str | Path | None = None,
         buffer: int = 0,
         when_full: WhenFull = "block",
+        outbox: str | Path | None = None,
+        key: str | None = None,
         redaction: Rules | None = None,
         describers: Sequence[Describer] = (),
         is_lasting: Callable[[], bool] = lambda: True,
@@ -78,7 +84,8 @@ class AuditLog:
         """Open the log, and make its database when there is none.
 
         Args:
-            store: `sqlite:///audit.db`, the path of such a file, or a store.
+            store: `sqlite:///audit.db`, the path of such a file, a store, or the URL of a server
+                such as `https://audit.example.com`.
             app: What the application is called in its events.
             environment: E.g. `production`.
             tenant: Whose events these are where neither a call nor its context says.
@@ -89,6 +96,9 @@ class AuditLog:
             buffer: So many events may wait in memory for a thread that writes them; a crash of the
                 process loses those. 0: every event is durable when `record` returns.
             when_full: `block` the caller for up to 5 s, or `drop` the event.
+            outbox: A SQLite file for what is on its way to a server: durable there when `record`
+                returns, and sent in the background until the server has it.
+            key: For the server, `whodid_…`; what the environment has as WHODID_KEY when absent.
             redaction: What is secret in this application.
             describers: Know the application's own objects.
             is_lasting: As of `delivery.Direct`.
@@ -99,8 +109,14 @@ class AuditLog:
         """
         if on_failure not in _FAILURES:
             raise ConfigError(f"on_failure: expected spool, raise or drop, got {on_failure!r}")
-        self.store = _opened(store)
-        self._owns_store = self.store is not store
+        self.outbox: Outbox | None = None
+        self._client: Client | None = None
+        self._store: EventStore | None = None
+        if isinstance(store, str) and store.startswith(("http://", "https://")):
+            self._client, self.outbox = _served(store, key=key, outbox=outbox)
+        else:
+            self._store = _opened(store)
+        self._owns_store = self._store is not store
         self.on_failure = on_failure
         self.tenant = tenant
         self.describers: list[Describer] = list(describers)
@@ -120,10 +136,23 @@ class AuditLog:
             "is_lasting": is_lasting,
         }
         self._delivery: Direct | Buffered
+        writer = self.outbox or self.store
         if buffer:
-            self._delivery = Buffered(self.store, capacity=buffer, when_full=when_full, **choices)
+            self._delivery = Buffered(writer, capacity=buffer, when_full=when_full, **choices)
         else:
-            self._delivery = Direct(self.store, **choices)
+            self._delivery = Direct(writer, **choices)
+
+    @property
+    def store(self) -> EventStore:
+        """Where the events are.
+
+        Raises:
+            ConfigError: On a server: they are read there, or with `search`, `get` and `history`.
+        """
+        if self._store is None:
+            where = self._client.url if self._client is not None else "a server"
+            raise ConfigError(f"the events of this log are at {where}; look at them there")
+        return self._store
 
     # -- recording
 
@@ -192,11 +221,15 @@ class AuditLog:
         Args:
             query: In the search language, e.g. `actor:ana outcome:failure 7d`.
             tenant: The context's, else the log's own, when absent.
-            access: Who asks, instead of somebody who may read that tenant and nothing else.
+            access: Who asks, instead of somebody who may read that tenant and nothing else. Not
+                where the events are on a server: its key decides.
 
         Raises:
-            QuerySyntaxError: Says at which character.
+            QuerySyntaxError: Says at which character; a server's answer is an InvalidError.
+            StoreUnavailableError: The store or the server can't be asked now.
         """
+        if self._client is not None:
+            return self._client.search(query, tenant=self._asked(tenant, access), limit=limit)
         found = self.store.page(
             parse(query, now=Instant.now()), access=access or self._reader(tenant), limit=limit
         )
@@ -205,7 +238,13 @@ class AuditLog:
     def get(
         self, event_id: str, *, tenant: str | None = None, access: Access | None = None
     ) -> Event | None:
-        """The event with this id, None when there is none that may be seen."""
+        """The event with this id, None when there is none that may be seen.
+
+        Raises:
+            StoreUnavailableError: The store or the server can't be asked now.
+        """
+        if self._client is not None:
+            return self._client.find(event_id, tenant=self._asked(tenant, access))
         stored = self.store.find(event_id, access=access or self._reader(tenant))
         return _with_time(stored) if stored else None
 
@@ -222,6 +261,16 @@ class AuditLog:
         if not found.id:
             return f"target.type:{_quoted(found.type)}"
         return f"target.type:{_quoted(found.type)} target.id:{_quoted(found.id)}"
+
+    def _asked(self, tenant: str | None, access: Access | None) -> str | None:
+        """The tenant that a server is asked for; None is "all that the key may see"."""
+        if access is not None:
+            raise ConfigError(
+                "access: the key decides what may be read from a server; leave it out"
+            )
+        known = context.current().tenant
+        found = tenant or (known.id if known else self.tenant)
+        return found if found != DEFAULT_TENANT else None
 
     def _reader(self, tenant: str | None) -> Access:
         known = context.current().tenant
@@ -324,16 +373,29 @@ class AuditLog:
             self._redirected = before
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Wait until all that was recorded is written; False when time was up before."""
-        return self.delivery.flush(timeout_s)
+        """Wait until all that was recorded is written, or a server has it.
+
+        Returns:
+            False when `timeout_s` seconds passed before that.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self.delivery.flush(timeout_s):
+            return False
+        if self.outbox is None:
+            return True
+        return self.outbox.flush(None if until is None else max(until - time.monotonic(), 0.0))
 
     def close(self) -> None:
         """Write what waits, and let go of the store. Idempotent."""
         self._delivery.close()
         if self._spool is not None:
             self._spool.close()
-        if self._owns_store:
-            self.store.close()
+        if self.outbox is not None:
+            self.outbox.close()
+        if self._client is not None:
+            self._client.close()
+        if self._store is not None and self._owns_store:
+            self._store.close()
 
     def __enter__(self) -> AuditLog:
         return self
@@ -343,7 +405,7 @@ class AuditLog:
 
     def _beside(self, what: str) -> Path | None:
         """The path of a companion of the database's file, None where there is no file."""
-        path = getattr(self.store, "path", None)
+        path = getattr(self.outbox or self._store, "path", None)
         return path.with_name(f"{path.name}-{what}") if isinstance(path, Path) else None
 
     def _rules_with_key(self, rules: Rules) -> Rules:
@@ -397,6 +459,20 @@ def _opened(store: str | Path | EventStore) -> EventStore:
     if not isinstance(store, str):
         return store
     return open_store(store if "://" in store else f"sqlite:///{store}")
+
+
+def _served(url: str, *, key: str | None, outbox: str | Path | None) -> tuple[Client, Outbox]:
+    if outbox is None:
+        raise ConfigError(
+            "outbox: name a file for events that are on their way to the server, such as "
+            "outbox='audit-outbox.db'; it must be on a disk that lasts"
+        )
+    # Loaded for those who have a server: http and ssl are a tenth of what this module costs.
+    from whodid.client import Client
+    from whodid.outbox import Outbox
+
+    client = Client(url, key=key or os.environ.get("WHODID_KEY") or None)
+    return client, Outbox(outbox, client.send)
 
 
 def _source(**values: str | None) -> Source | None:
