@@ -6,8 +6,8 @@ back. Just before the real commit all that are left are written, in the same tra
 batch. Outside of a transaction the caller opens one around the change (`together`).
 
 In a `TestCase`, whose transaction never ends, events are written as soon as only the test's own
-blocks are left. Where the log is not in the database of the change, events are written right after
-the commit: a crash between the two loses them.
+blocks are left. Where the log is not in the database of the change, events wait there, in the same
+transaction, and are written right after the commit (`handoff`).
 
 What could not be written is dealt with after the commit, never before: a rollback that comes later
 must leave no trace. Failed attempts (`record_apart`) are written after the transaction has ended,
@@ -25,6 +25,7 @@ from typing import Any
 from django.db import DatabaseError, connections, transaction
 
 from whodid import context
+from whodid.capture.django import handoff
 from whodid.capture.django.conf import get_audit, get_settings, holds_log
 from whodid.capture.django.guard import claimed
 from whodid.delivery import DRAIN_IN_CALL_S, Direct
@@ -52,14 +53,19 @@ class Entry:
 
 
 class _LaterEntry(Entry):
-    """Events of a database that does not hold the log: written after the commit."""
+    """Events of a database that does not hold the log: kept there, and written after the commit."""
 
-    __slots__ = ()
+    __slots__ = ("using",)
+
+    def __init__(self, events: Sequence[Event], using: str) -> None:
+        super().__init__(events)
+        self.using = using
 
     def __call__(self) -> None:
         with get_audit().guarded("events after a commit"):
             # Not with a transaction that is open on the log's database: that may be rolled back.
             _deliver_apart(self.events)
+        handoff.look_now_and_then(connections[self.using])
 
 
 def record(event: Event, using: str | None = None) -> None:
@@ -93,7 +99,7 @@ def add_entry(entry: Entry, using: str) -> None:
             _deliver_apart(entry.events)
         return
     if not is_held_here:
-        entry = _LaterEntry(entry.events)
+        entry = _LaterEntry(entry.events, using)
     if not _is_joined(connection, entry):
         connection.run_on_commit.append((set(connection.savepoint_ids), entry, True))
     if is_held_here:
@@ -145,6 +151,7 @@ def _deliver_apart(events: Sequence[Event]) -> None:
     connection: Any = connections[settings.database]
     if settings.url is not None or not is_in_transaction(connection):
         get_audit().deliver(events)
+        handoff.taken(events)
         return
     _hook(connection)
     if _is_only_a_tests(connection) and not connection.needs_rollback:
@@ -257,6 +264,9 @@ def _commit(connection: Any, commit: Callable[[], Any]) -> Any:
     events = _taken(connection)
     if events:
         _write(connection, events)
+    later = [entry for _, entry, *_ in connection.run_on_commit if _is_for_later(entry)]
+    if later:
+        _keep(connection, [event for entry in later for event in entry.events])
     result = commit()
     connection._whodid_size, connection._whodid_limit = 0, AT_ONCE
     connection._whodid_marks.clear()
@@ -278,6 +288,7 @@ def _tell_apart(connection: Any) -> None:
         events, connection._whodid_apart = connection._whodid_apart, []
         with get_audit().guarded("a failed attempt"):
             get_audit().deliver(events)
+            handoff.taken(events)
 
 
 def _set_autocommit(
@@ -422,6 +433,26 @@ def _write(connection: Any, events: list[Event]) -> None:
                 # A kind that Django rolls back for.
                 raise DatabaseError(f"the audit log could not be written: {error}") from error
             _deal_later(connection, part, error)
+
+
+def _keep(connection: Any, events: list[Event]) -> None:
+    """Keep events in the open transaction until the log has them.
+
+    Not with a buffer: then a crash loses what is in it, which is what a buffer is.
+    """
+    audit = get_audit()
+    if audit.is_buffered:
+        return
+    try:
+        handoff.keep(connection, events)
+    except Exception as error:
+        if audit.on_failure == "raise" or _is_rolled_back(connection):
+            raise DatabaseError(f"the events could not be kept: {error}") from error
+        with audit.guarded(
+            f"keeping events in the database {connection.alias!r} until the log has them "
+            f"(`manage.py migrate --database {connection.alias}` makes the table)"
+        ):
+            raise
 
 
 def _is_rolled_back(connection: Any) -> bool:

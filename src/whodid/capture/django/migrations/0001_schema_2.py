@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
                 "permissions": [("view_event", "Can see the audit log")],
                 "managed": False,
                 "default_permissions": (),
+                "base_manager_name": "objects",
             },
         ),
     ]
