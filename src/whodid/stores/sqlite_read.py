@@ -59,14 +59,14 @@ from whodid.stores.base import (
     SplitBy,
     Stats,
 )
+from whodid.stores.dictionary import Dictionary, DictKind, passes_empty
 from whodid.stores.facets import address_text, make_facet
 from whodid.stores.rows import RefKind, reference_hash
 from whodid.stores.sqlite_indexer import check_covered, watermark
 from whodid.stores.sqlite_sidecar import Sidecar
 from whodid.stores.sqlite_spans import Span, Spans, Walk, hits
 from whodid.stores.sqlite_text import TextStep, needed_by_search
-from whodid.stores.sqlite_values import Dictionary, OpenDictionary, passes_empty
-from whodid.stores.sqlite_write import DictKind
+from whodid.stores.sqlite_values import OpenDictionary
 from whodid.times import Instant
 
 if TYPE_CHECKING:  # they load numpy
@@ -886,7 +886,7 @@ def _is_beyond(edge: int, *, upwards: bool) -> Callable[[tuple[int, int]], bool]
 
 def _beyond(after: tuple[int, int] | None, *, upwards: bool) -> Where:
     if after is None:
-        return Where("1")
+        return ALL
     return Where(f"(occurred_at, position) {'>' if upwards else '<'} (?, ?)", after)
 
 
