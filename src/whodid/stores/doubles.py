@@ -17,7 +17,8 @@ from msgspec import Struct
 from whodid import canonical
 from whodid.canonical import SEED_BYTES, Encoded
 from whodid.errors import ConflictError
-from whodid.ids import uuid7, uuid_bytes
+from whodid.event import Event
+from whodid.ids import derived_id, uuid7, uuid_bytes
 from whodid.ledger.merkle import leaf_hash
 from whodid.stores.base import Batch, Receipt, key_of_part
 from whodid.stores.rows import Columns, derive, reference_hash
@@ -109,12 +110,16 @@ class Stored(Struct):
 
 
 def stamp(batch: Batch) -> list[Stamped]:
-    """The events of a batch as they are stored; each has an id from now on."""
+    """The events of a batch as they are stored; each has an id from now on.
+
+    An event with an idempotency key and without an id has one that follows from the key, so that a
+    double is known by its id to somebody who may not read what was stored.
+    """
     seeds = os.urandom(SEED_BYTES * len(batch.events))
     stamped = []
     for place, (encoded, now) in enumerate(zip(batch.events, batch.times(), strict=True)):
         tenant = canonical.tenant_of(encoded.event)
-        event_id = encoded.event.id or uuid7()
+        event_id = encoded.event.id or _id_of_key(encoded.event, tenant=tenant) or uuid7()
         added = canonical.stamp_bytes(
             event_id=event_id, received_at=now, tenant=tenant, writer=batch.writer
         )
@@ -122,6 +127,14 @@ def stamp(batch: Batch) -> list[Stamped]:
         seed = seeds[place * SEED_BYTES : (place + 1) * SEED_BYTES]
         stamped.append(Stamped(encoded, event_id, uuid_bytes(event_id), tenant, now, body, seed))
     return stamped
+
+
+def _id_of_key(event: Event, *, tenant: str) -> str | None:
+    if not event.idempotency_key:
+        return None
+    app = event.source.app if event.source else None
+    parts = (tenant, app or "", event.idempotency_key)
+    return derived_id("whodid.idempotency", b"\0".join(part.encode() for part in parts))
 
 
 def make_ready(batch: Batch, *, key: bytes) -> list[Ready]:

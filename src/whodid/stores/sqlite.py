@@ -28,6 +28,7 @@ from whodid.stores import sqlite_read, sqlite_write
 from whodid.stores.base import ApiKey, Batch, Receipt
 from whodid.stores.dictionary import Dictionary
 from whodid.stores.migrate import migrate_sqlite, migrations, schema_version
+from whodid.stores.searching import Decisions
 from whodid.stores.sqlite_indexer import Indexer, Progress, catch_up
 from whodid.stores.sqlite_reading import SqliteReading
 from whodid.stores.sqlite_sidecar import CACHE_BYTES, ColumnStep, Sidecar, clear_columns
@@ -97,7 +98,7 @@ class SqliteStore(SqliteReading):
         self._turns = Turns(self.path)
         self._writer = sqlite_write.Writer(self._writing, key=key)
         self._dictionary = Dictionary()
-        self._decisions = sqlite_read.Decisions()
+        self._decisions = Decisions()
         self._spans = Spans()
         self._sidecar = Sidecar(cache_bytes=column_cache_bytes)
         self._indexes = indexes

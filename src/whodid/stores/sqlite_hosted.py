@@ -23,6 +23,7 @@ from whodid.errors import ConfigError, ConflictError, StoreUnavailableError
 from whodid.stores import sqlite_read, sqlite_write
 from whodid.stores.base import ApiKey, Batch, Receipt
 from whodid.stores.dictionary import Dictionary
+from whodid.stores.searching import Decisions
 from whodid.stores.sqlite import as_connection, remedy
 from whodid.stores.sqlite_indexer import Progress
 from whodid.stores.sqlite_reading import SqliteReading
@@ -142,7 +143,7 @@ class HostedSqliteStore(SqliteReading):
                 key=self._key_of(connection),
                 access=access,
                 dictionary=Dictionary(),
-                decisions=sqlite_read.Decisions(),
+                decisions=Decisions(),
                 spans=Spans(),
                 sidecar=Sidecar(),
             )
