@@ -45,6 +45,10 @@ class PostgresServer:
         self._numbers = itertools.count(1)
 
     @property
+    def is_own(self) -> bool:
+        return self._own is not None
+
+    @property
     def own(self) -> OwnServer:
         """The processes of a server that this run started.
 

@@ -328,7 +328,7 @@ class _Work:
             leaves.append((tenant, each.index, position, each.entry))
             sealed.append(self._row(each, tenant=tenant, position=position))
             refs += [(each.received_at, hash_, position, kind) for kind, hash_ in set(each.hashes)]
-        if len(found) < _COPY_FROM:
+        if max(len(leaves), len(refs)) < _COPY_FROM:  # COPY can't be part of a pipeline
             with self.cursor.connection.pipeline():
                 self._write(leaves, sealed, refs)
                 self._write_trees(trees, tenants)
