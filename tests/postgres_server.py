@@ -34,6 +34,8 @@ SETTINGS = (
     "log_min_messages=fatal",
 )
 NOBODY = "nobody"
+WITH_PASSWORD = "with_password"
+"""Users of this name need a password on a server of ours."""
 
 
 class PostgresServer:
@@ -96,7 +98,33 @@ class OwnServer:
         settings = " ".join(f"-c {setting}" for setting in SETTINGS)
         options = f"-c listen_addresses= -c unix_socket_directories={self.folder} {settings}"
         log = str(self.folder / "log")
+        self._require_passwords()
         self._run("pg_ctl", "--wait", "--silent", f"--log={log}", f"--options={options}", "start")
+
+    def _require_passwords(self) -> None:
+        """Have one user need a password; all others are let in."""
+        hba = self._data / "pg_hba.conf"
+        line = f"local all {WITH_PASSWORD} scram-sha-256\n"
+        if not hba.read_text().startswith(line):
+            hba.write_text(line + hba.read_text())
+
+    def dump(self, url: str) -> str:
+        """A dump of a database as `pg_dump` writes it."""
+        return self._client("pg_dump", "--no-owner", url)
+
+    def restore(self, url: str, dump: str) -> None:
+        """Read a dump into an empty database."""
+        self._client("psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", url, given=dump)
+
+    def _client(self, program: str, *arguments: str, given: str = "") -> str:
+        return subprocess.run(
+            [str(self._programs / program), *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
 
     def stop(self, *, mode: str = "immediate") -> None:
         """Stop it; `immediate` is as if all its processes were killed."""

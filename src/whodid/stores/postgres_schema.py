@@ -93,9 +93,11 @@ def make_partitions(connection: Connection, months: Iterable[Month]) -> None:
 
 def _missing(connection: Connection, months: list[Month]) -> list[tuple[str, Month]]:
     named = {partition_name(table, each): (table, each) for table in PARTITIONED for each in months}
+    # From the catalogue itself: to_regclass() may remember from before we waited for the lock.
     rows = connection.execute(
-        "SELECT name FROM unnest(%s::text[]) AS wanted (name) "
-        "WHERE to_regclass(name) IS NULL ORDER BY name",
+        "SELECT name FROM unnest(%s::text[]) AS wanted (name) WHERE NOT EXISTS (SELECT 1 "
+        "FROM pg_class AS c WHERE c.relname = name AND c.relnamespace = (SELECT p.relnamespace "
+        "FROM pg_class AS p WHERE p.oid = 'whodid_event'::regclass)) ORDER BY name",
         (list(named),),
     )
     return [named[name] for (name,) in rows]

@@ -44,8 +44,8 @@ _log = logging.getLogger("whodid.sealer")
 
 # No session setting is touched. Whoever turned synchronous_commit off gets it on here: from the
 # sealer's commit on, an index is promised.
-_BEGIN = f"""
-SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true),
+_BEGIN = """
+SELECT set_config('lock_timeout', %s, true),
   CASE WHEN current_setting('synchronous_commit') = 'off'
        THEN set_config('synchronous_commit', 'on', true) END
 """
@@ -231,7 +231,7 @@ class _Work:
 
     def lock(self) -> _State:
         """Wait for the turn, and read where the last sealer ended."""
-        self.cursor.execute(_BEGIN.encode())
+        self.cursor.execute(_BEGIN, (LOCK_TIMEOUT,))
         row = self.cursor.execute(_LOCK).fetchone()
         if row is None:
             raise LedgerError("the state of the sealer is gone; run whodid verify on a backup")
