@@ -1,12 +1,17 @@
-"""What all tests share: how hypothesis searches, and what happens where there is no browser."""
+"""What all tests share: how hypothesis searches, what happens where there is no browser, and the
+PostgreSQL server.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.postgres_server import PostgresServer, running_server
 
 # No deadline: a busy machine is not a failure. At a desk each run looks elsewhere and prints what
 # reproduces a failure; in CI all look at the same place, so that a red run is the change's doing.
@@ -26,6 +31,20 @@ def find_chromium() -> str | None:
     """The path of a Chromium to test with, if there is one."""
     names = (os.environ.get("WHODID_CHROMIUM", ""), *BROWSERS)
     return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real server, started at the first test that needs one."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """An empty database of this test's own."""
+    with postgres_server.database() as url:
+        yield url
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

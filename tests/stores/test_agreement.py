@@ -1,36 +1,30 @@
-"""The law of searching: SQL selects at least what `evaluate` accepts, and exactly that when it
-says so; pages, counts, facets and histograms follow from `evaluate` alone.
+"""Every store's searches agree with `evaluate`.
 
 Every example is a log of its own and several searches made from the values that occur in it.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec import UNSET, structs
 
-from tests.strategies import events, query_nodes
-from whodid.access import Access
-from whodid.canonical import Encoded
-from whodid.errors import EventError
-from whodid.event import Event, StoredEvent, Tenant
-from whodid.ids import derived_id
-from whodid.query.ast import EVERYTHING, Node, Query
-from whodid.query.evaluate import compile_matcher
-from whodid.recorder import prepare
+from tests.postgres_server import PostgresServer
+from tests.stores.agreement import ACCESS, EXAMPLES, check_a_log
+from whodid.query.ast import Query
+from whodid.stores.postgres import PostgresStore
 from whodid.stores.sqlite import SqliteStore
-from whodid.testing import NOON, minutes
 
-SEARCHES = 8
-EXAMPLES = int(os.environ.get("WHODID_AGREEMENT_EXAMPLES", "260"))  # times SEARCHES = pairs
-ACCESS = Access.reader({"acme"})
+_settings = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,81 +35,59 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _storable(found: list[Event]) -> list[Encoded]:
-    """The events as a store takes them, with ids that are the same whenever they are drawn."""
-    prepared = []
-    for number, each in enumerate(found):
-        event_id = derived_id("agreement", str(number).encode())
-        tenant = Tenant(id="acme", name=each.tenant.name if each.tenant else UNSET)
-        own = structs.replace(each, tenant=tenant, id=event_id, idempotency_key=UNSET)
-        try:
-            prepared.append(prepare(own))
-        except EventError:
-            continue  # too large, or an action of the log's own
-    return prepared
-
-
-def _query(node: Node) -> Query:
-    return Query(text="", node=node, now=NOON)
-
-
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@_settings
 @given(data=st.data())
 def test_every_search_finds_what_evaluate_accepts(empty: Path, data: st.DataObject) -> None:
-    batch = _storable(data.draw(st.lists(events(), max_size=6)))
     path = empty.with_name("log.db")
     shutil.copy(empty, path)
     store = SqliteStore(path)
+
+    def select(query: Query) -> tuple[set[int], bool]:
+        with store._reader(ACCESS) as reader:
+            where = reader._search(query).where
+            rows = reader._connection.execute(
+                f"SELECT position FROM whodid_event WHERE {where.sql}", where.params
+            )
+            return {row[0] for row in rows}, where.exact
+
     try:
-        store.append(batch, now=NOON)
-        there = list(store.scan(_query(EVERYTHING), access=ACCESS))
-        for _ in range(SEARCHES):
-            node = data.draw(query_nodes(there))
-            accepted = list(filter(compile_matcher(node), there))
-            event("hits" if accepted else "no hit")
-            _check_law(store, node, accepted)
-            _check_reads(store, node, accepted)
+        check_a_log(store, data, select=select)
     finally:
         store.close()
 
 
-def _check_law(store: SqliteStore, node: Node, accepted: list[StoredEvent]) -> None:
-    with store._reader(ACCESS) as reader:
-        where = reader._search(_query(node)).where
-        rows = reader._connection.execute(
-            f"SELECT position FROM whodid_event WHERE {where.sql}", where.params
+@pytest.fixture(scope="module")
+def shared_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A log that every example empties, which is faster than a database for each."""
+    with postgres_server.database() as url:
+        PostgresStore(url).close()
+        yield url
+
+
+def _empty(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "TRUNCATE whodid_event, whodid_event_key, whodid_sealed, whodid_event_ref, "
+            "whodid_leaf, whodid_log_state, whodid_dict, whodid_idempotency, whodid_refused"
         )
-        selected = {row[0] for row in rows}
-    wanted = {each.position for each in accepted}
-    assert selected >= wanted, f"SQL misses events of {node}"
-    if where.exact:
-        assert selected == wanted, f"SQL says it is exact for {node}"
+        connection.execute("UPDATE whodid_seal SET position = 0, snapshot = NULL")
 
 
-def _check_reads(store: SqliteStore, node: Node, accepted: list[StoredEvent]) -> None:
-    query = _query(node)
-    ids = [each.id for each in accepted]
-    assert [each.id for each in store.scan(query, access=ACCESS)] == ids
+@_settings
+@given(data=st.data())
+def test_so_does_every_search_in_postgresql(shared_url: str, data: st.DataObject) -> None:
+    _empty(shared_url)
+    store = PostgresStore(shared_url)
 
-    paged: list[str] = []
-    page = store.page(query, access=ACCESS, limit=2)
-    while True:
-        paged += [each.id for each in page.events]
-        if page.older is None:
-            break
-        cursor = store.open_cursor(page.older, text="")
-        page = store.page(query, access=ACCESS, limit=2, cursor=cursor)
-    assert paged == ids
+    def select(query: Query) -> tuple[set[int], bool]:
+        with store._reader(ACCESS) as reader:
+            where = reader._search(query).where
+            rows = reader._execute(
+                f"SELECT s.position FROM whodid_sealed AS s WHERE {where.sql}", where.params
+            )
+            return {row[0] for row in rows}, where.exact
 
-    assert store.count(query, access=ACCESS).count == len(ids)
-    [outcomes, actions] = store.facets(query, access=ACCESS, fields=["outcome", "action"], limit=99)
-    assert {v.value: v.count for v in outcomes.values} == Counter(e.outcome for e in accepted)
-    assert {v.value: v.count for v in actions.values} == Counter(e.event.action for e in accepted)
-    edges = [minutes(-1e8), minutes(0), minutes(1e8)]
-    counted = store.histogram(query, access=ACCESS, edges=edges)
-    inside = [e for e in accepted if edges[0] <= e.occurred_at < edges[-1]]
-    assert sum(bucket.total for bucket in counted.buckets) == len(inside)
+    try:
+        check_a_log(store, data, select=select)
+    finally:
+        store.close()

@@ -637,7 +637,7 @@ def test_what_was_not_counted_to_the_end_says_so(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append(prepared(*(an_event(metadata={"team": "a"}) for _ in range(20))))
-    monkeypatch.setattr(sqlite_read, "_MAX_DECIDED", 5)
+    monkeypatch.setattr(sqlite_read, "MAX_DECIDED", 5)
     query = a_query("meta.team:a")
 
     counted = store.count(query, access=SEES_ALL)

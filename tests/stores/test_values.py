@@ -10,12 +10,12 @@ import pytest
 
 from whodid.errors import LedgerError
 from whodid.query.ast import Term
-from whodid.stores import sqlite_values
+from whodid.stores import dictionary as dictionary_module
+from whodid.stores.dictionary import Dictionary, DictKind
 from whodid.stores.sqlite import SqliteStore
 from whodid.stores.sqlite_indexer import advance
 from whodid.stores.sqlite_text import ValueStep
-from whodid.stores.sqlite_values import Dictionary, OpenDictionary
-from whodid.stores.sqlite_write import DictKind
+from whodid.stores.sqlite_values import OpenDictionary
 from whodid.testing import an_event, prepared
 
 
@@ -113,7 +113,7 @@ def test_an_index_entry_is_read_only_for_values_with_the_words(
 def test_texts_come_by_number_from_a_cache_of_bounded_size(
     store: SqliteStore, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_values, "MAX_TEXTS", 5)
+    monkeypatch.setattr(dictionary_module, "MAX_TEXTS", 5)
     add_actors(store, *(f"user-{number}" for number in range(20)))
     shared = Dictionary()
     dictionary = OpenDictionary(shared, connection)
@@ -128,7 +128,7 @@ def test_texts_come_by_number_from_a_cache_of_bounded_size(
 def test_what_was_decided_is_kept_within_bounds(
     store: SqliteStore, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_values, "MAX_DECIDED_REFS", 30)
+    monkeypatch.setattr(dictionary_module, "MAX_DECIDED_REFS", 30)
     add_actors(store, *(f"user-{number}" for number in range(20)))
     shared = Dictionary()
     dictionary = OpenDictionary(shared, connection)

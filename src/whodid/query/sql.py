@@ -49,9 +49,9 @@ class Where:
     mask: Mask | None = None
 
 
-ALL = Where("1", mask=lambda block: True)
-UNDECIDED = Where("1", exact=False)
-NONE = Where("0", mask=lambda block: False)
+ALL = Where("TRUE", mask=lambda block: True)
+UNDECIDED = Where("TRUE", exact=False)
+NONE = Where("FALSE", mask=lambda block: False)
 
 
 class Dialect(Protocol):

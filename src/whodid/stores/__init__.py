@@ -14,7 +14,8 @@ def open_store(url: str, *, create: bool = True, indexes: bool = True) -> EventS
     """Open the store that a URL names.
 
     Args:
-        url: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`.
+        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, or
+            `postgresql://user:password@host:port/database` as libpq reads it.
         create: Make the database when there is none.
         indexes: Appends start the background indexer in this process.
 
@@ -23,10 +24,15 @@ def open_store(url: str, *, create: bool = True, indexes: bool = True) -> EventS
         StoreUnavailableError: It can't be opened now.
     """
     scheme, _, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        from whodid.stores.postgres import PostgresStore
+
+        return PostgresStore(url, create=create, indexes=indexes)
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise ConfigError(
-            "expected a URL such as sqlite:///whodid.db (relative) or sqlite:////var/lib/whodid.db "
-            f"(absolute), got one with {scheme[:20] + '://' if rest else 'no'} scheme"
+            "expected a URL such as sqlite:///whodid.db (relative), sqlite:////var/lib/whodid.db "
+            "(absolute) or postgresql://user@host/database, got one with "
+            f"{scheme[:20] + '://' if rest else 'no'} scheme"
         )
     from whodid.stores.sqlite import SqliteStore  # the driver is imported with its store alone
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -74,11 +75,7 @@ def apply_migrations(
         "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT"
     )
     found = schema_version(connection)
-    if found > known[-1].version:
-        raise ConfigError(
-            f"the database has schema {found}, this whodid knows {known[-1].version}; "
-            "upgrade whodid"
-        )
+    check_known(found, known)
     for migration in known[found:version]:
         for statement in statements(migration.sql):
             connection.execute(statement)
@@ -87,6 +84,19 @@ def apply_migrations(
             (migration.version, migration.name, Instant.now().micros),
         )
     return max(found, version or known[-1].version)
+
+
+def check_known(version: int, known: Sequence[Migration]) -> None:
+    """Return if a database of this version is not ahead of us.
+
+    Raises:
+        ConfigError: It was made by a newer whodid.
+    """
+    if version > known[-1].version:
+        raise ConfigError(
+            f"the database has schema {version}, this whodid knows {known[-1].version}; "
+            "upgrade whodid"
+        )
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

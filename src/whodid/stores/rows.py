@@ -26,6 +26,9 @@ from whodid.event import (
 )
 from whodid.times import Instant
 
+CODEC_RAW = 0
+"""How a body is stored: as it is."""
+
 
 class RefKind(IntEnum):
     """In which role somebody or something appears in an event. Stored: never renumber."""

@@ -26,13 +26,14 @@ from whodid.canonical import Encoded
 from whodid.errors import ConfigError, ConflictError, StoreUnavailableError
 from whodid.stores import sqlite_read, sqlite_write
 from whodid.stores.base import ApiKey, Batch, Receipt
+from whodid.stores.dictionary import Dictionary
 from whodid.stores.migrate import migrate_sqlite, migrations, schema_version
+from whodid.stores.searching import Decisions
 from whodid.stores.sqlite_indexer import Indexer, Progress, catch_up
 from whodid.stores.sqlite_reading import SqliteReading
 from whodid.stores.sqlite_sidecar import CACHE_BYTES, ColumnStep, Sidecar, clear_columns
 from whodid.stores.sqlite_spans import Spans
 from whodid.stores.sqlite_text import TextStep, ValueStep, clear
-from whodid.stores.sqlite_values import Dictionary
 from whodid.stores.turns import Turns
 from whodid.times import Instant
 
@@ -97,7 +98,7 @@ class SqliteStore(SqliteReading):
         self._turns = Turns(self.path)
         self._writer = sqlite_write.Writer(self._writing, key=key)
         self._dictionary = Dictionary()
-        self._decisions = sqlite_read.Decisions()
+        self._decisions = Decisions()
         self._spans = Spans()
         self._sidecar = Sidecar(cache_bytes=column_cache_bytes)
         self._indexes = indexes

@@ -20,9 +20,9 @@ from whodid.errors import LedgerError
 from whodid.stores import columns
 from whodid.stores.base import FacetField
 from whodid.stores.columns import BLOCK_EVENTS, NUMBERED, Block, make_block, merge_blocks
+from whodid.stores.dictionary import DictKind
 from whodid.stores.facets import address_text, facet_name
 from whodid.stores.sqlite_sidecar import revise
-from whodid.stores.sqlite_write import DictKind
 
 REF_CHUNK = 4_096
 """So many references have their codes in one row."""

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from whodid.stores.base import FacetField
+from whodid.stores.dictionary import DictKind
 from whodid.stores.facets import address_text, facet_name
 from whodid.stores.sqlite_indexer import watermark
-from whodid.stores.sqlite_write import DictKind
 
 _NUMBERED = (
     "tenant", "actor", "action", "app", "country", "agent", "ip", "category", "operation",

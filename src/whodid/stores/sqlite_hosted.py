@@ -22,12 +22,13 @@ from whodid.canonical import Encoded
 from whodid.errors import ConfigError, ConflictError, StoreUnavailableError
 from whodid.stores import sqlite_read, sqlite_write
 from whodid.stores.base import ApiKey, Batch, Receipt
+from whodid.stores.dictionary import Dictionary
+from whodid.stores.searching import Decisions
 from whodid.stores.sqlite import as_connection, remedy
 from whodid.stores.sqlite_indexer import Progress
 from whodid.stores.sqlite_reading import SqliteReading
 from whodid.stores.sqlite_sidecar import Sidecar
 from whodid.stores.sqlite_spans import Spans
-from whodid.stores.sqlite_values import Dictionary
 from whodid.times import Instant
 
 _SELECT_KEY = "SELECT value FROM whodid_setting WHERE name = 'index_key'"
@@ -142,7 +143,7 @@ class HostedSqliteStore(SqliteReading):
                 key=self._key_of(connection),
                 access=access,
                 dictionary=Dictionary(),
-                decisions=sqlite_read.Decisions(),
+                decisions=Decisions(),
                 spans=Spans(),
                 sidecar=Sidecar(),
             )

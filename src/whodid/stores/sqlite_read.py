@@ -9,26 +9,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import sqlite3
-import threading
 import time
-from bisect import bisect_left, bisect_right
-from collections import Counter, OrderedDict
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from whodid import canonical
 from whodid.access import Access
-from whodid.errors import InvalidError, LedgerError
+from whodid.errors import LedgerError
 from whodid.event import (
-    CATEGORIES,
-    OPERATIONS,
-    OUTCOMES,
-    SEVERITIES,
     StoredEvent,
 )
 from whodid.ids import uuid_bytes
@@ -49,7 +43,6 @@ from whodid.query.words import fold
 from whodid.stores import cursors
 from whodid.stores.base import (
     ApiKey,
-    Bucket,
     Counted,
     Cursor,
     Facet,
@@ -59,48 +52,38 @@ from whodid.stores.base import (
     SplitBy,
     Stats,
 )
+from whodid.stores.dictionary import Dictionary, DictKind, passes_empty
 from whodid.stores.facets import address_text, make_facet
-from whodid.stores.rows import RefKind, reference_hash
+from whodid.stores.rows import reference_hash
+from whodid.stores.searching import (
+    DECIDE_S,
+    KINDS,
+    MAX_ARRIVED,
+    MAX_DECIDED,
+    NAMES,
+    REF_KINDS,
+    Decision,
+    Decisions,
+    fill_buckets,
+    grid_of,
+    make_histogram,
+    make_page,
+    too_wide,
+)
 from whodid.stores.sqlite_indexer import check_covered, watermark
 from whodid.stores.sqlite_sidecar import Sidecar
 from whodid.stores.sqlite_spans import Span, Spans, Walk, hits
 from whodid.stores.sqlite_text import TextStep, needed_by_search
-from whodid.stores.sqlite_values import Dictionary, OpenDictionary, passes_empty
-from whodid.stores.sqlite_write import DictKind
+from whodid.stores.sqlite_values import OpenDictionary
 from whodid.times import Instant
 
 if TYPE_CHECKING:  # they load numpy
     from whodid.stores.columns import Asked
     from whodid.stores.sqlite_columns import Snapshot
 
-MAX_ARRIVED = 1_000
-DECIDE_S = 2.0
-"""So long events are decoded for counts of a search that no index answers."""
-
 _FIRST_CHUNK = 200
 _MAX_CHUNK = 4_000
-_MAX_DECIDED = 100_000
-_MAX_DECISIONS = 8
 _EPOCH = Instant.from_micros(0)
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "category": CATEGORIES,
-    "operation": OPERATIONS,
-    "severity": SEVERITIES,
-    "outcome": OUTCOMES,
-}
-_KINDS: Mapping[DictionaryColumn, DictKind] = {
-    "actor": DictKind.ACTOR,
-    "action": DictKind.ACTION,
-    "app": DictKind.APP,
-    "country": DictKind.COUNTRY,
-    "agent": DictKind.AGENT,
-    "tenant": DictKind.TENANT,
-}
-_REF_KINDS: Mapping[RefColumn, RefKind] = {
-    "target": RefKind.TARGET,
-    "behalf": RefKind.BEHALF,
-    "via": RefKind.VIA,
-}
 _POINTING = frozenset({"target.id", "behalf.id", "via.id", "id"})
 """Terms with an index of their own that leads to few events."""
 
@@ -109,45 +92,6 @@ _Effort: TypeAlias = Literal["all", "few", "nothing"]
 _Row: TypeAlias = tuple[Any, ...]
 _EVERYTHING = Query(text="", node=EVERYTHING, now=_EPOCH)
 _ROW = 'position, "index", body, gone, occurred_at'
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a search was decided to match.
-
-    Attributes:
-        is_whole: False when there are or may be more.
-    """
-
-    positions: Sequence[int]
-    is_whole: bool
-
-    @cached_property
-    def listed(self) -> str:
-        """The positions as JSON."""
-        return json.dumps(self.positions)
-
-
-class Decisions:
-    """Positions of events that recent searches were decided to match. Thread-safe.
-
-    A page of the viewer asks for events, their count, facets and a histogram: where SQL can't
-    decide, the events are decoded once for all of these, not once each.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, Decision] = OrderedDict()
-
-    def find(self, search: Hashable) -> Decision | None:
-        with self._lock:
-            return self._kept.get(search)
-
-    def keep(self, search: Hashable, decision: Decision) -> None:
-        with self._lock:
-            self._kept[search] = decision
-            while len(self._kept) > _MAX_DECISIONS:
-                self._kept.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +130,7 @@ class _SqliteDialect:
         if self.effort == "nothing":
             return ALL
         refs = self.dictionary.refs_that_pass(
-            _KINDS[column],
+            KINDS[column],
             term,
             tenants=None if self.sees_all else self.tenants,
             most=_FEW_VALUES if self.effort == "few" else None,
@@ -194,7 +138,7 @@ class _SqliteDialect:
         if refs is None:
             return UNDECIDED
         # An empty text is no value in the dictionary: the event decides if it has one.
-        if column == "agent" and passes_empty(_KINDS[column], term):
+        if column == "agent" and passes_empty(KINDS[column], term):
             found = _in(column, [0, *refs])
             return Where(found.sql, found.params, exact=False)
         return _in(column, refs)
@@ -217,7 +161,7 @@ class _SqliteDialect:
         return Where(
             "position IN (SELECT r.position FROM whodid_event_ref AS r WHERE r.kind = ? "
             "AND r.hash IN (SELECT value FROM json_each(?)))",
-            (int(_REF_KINDS[kind]), json.dumps(hashes)),
+            (int(REF_KINDS[kind]), json.dumps(hashes)),
         )
 
     def id_is(self, event_id: str) -> Where:
@@ -369,34 +313,14 @@ class Reader:
             search = replace(search, newest=cursor.newest)
         upwards = cursor is not None and cursor.direction == "newer"
         after = (cursor.occurred_at, cursor.position) if cursor else None
-        found = list(
-            itertools.islice(
-                self._matching(search, after=after, upwards=upwards, want=limit + 1),
-                limit + 1,
-            )
-        )
-        more = len(found) > limit
-        events = found[:limit][::-1] if upwards else found[:limit]
-        has_older = upwards or more
-        has_newer = more if upwards else cursor is not None
-
-        def link(event: StoredEvent, direction: Literal["older", "newer"]) -> str:
-            return cursors.seal_cursor(
-                Cursor(
-                    now=search.now,
-                    newest=search.newest,
-                    occurred_at=event.occurred_at.micros,
-                    position=event.position,
-                    direction=direction,
-                ),
-                key=self._key,
-                text=search.text,
-            )
-
-        return Page(
-            events=events,
-            older=link(events[-1], "older") if events and has_older else None,
-            newer=link(events[0], "newer") if events and has_newer else None,
+        found = self._matching(search, after=after, upwards=upwards, want=limit + 1)
+        return make_page(
+            list(itertools.islice(found, limit + 1)),
+            limit=limit,
+            cursor=cursor,
+            now=search.now,
+            newest=search.newest,
+            seal=lambda made: cursors.seal_cursor(made, key=self._key, text=search.text),
             arrived=self._arrived(search) if cursor else 0,
         )
 
@@ -427,11 +351,7 @@ class Reader:
                 if found
                 else self._group_by_time(search, starts, split_by)
             )
-        buckets = [
-            Bucket(start=start, end=end, counts=dict(count))
-            for start, end, count in zip(edges, edges[1:], counts, strict=False)
-        ]
-        return Histogram(buckets=buckets, split_by=split_by, exact=search.is_whole)
+        return make_histogram(edges, counts, split_by=split_by, exact=search.is_whole)
 
     def read_from(self, position: int, *, limit: int) -> list[StoredEvent]:
         search = self._search(_EVERYTHING)
@@ -552,10 +472,10 @@ class Reader:
             return search
         known = self._decisions.find(search.key)
         if known is None:
-            known = self._decide(search, most=_MAX_DECIDED)
+            known = self._decide(search, most=MAX_DECIDED)
             self._decisions.keep(search.key, known)
         if search.is_strict and not known.is_whole:
-            raise _too_wide()
+            raise too_wide()
         return _at(search, known)
 
     def _decide(self, search: _Search, *, most: int) -> Decision:
@@ -777,7 +697,7 @@ class Reader:
             number = len(decision.positions)
             if number <= cap and not decision.is_whole:
                 if search.is_strict:
-                    raise _too_wide()
+                    raise too_wide()
                 return Counted(count=number, exact=False)
         if cap is not None and number > cap:
             return Counted(count=cap, exact=False)
@@ -807,34 +727,22 @@ class Reader:
             return ""
         if field == "ip":
             return address_text(value)
-        if field in _NAMES:
-            return _NAMES[field][int(value)]
+        if field in NAMES:
+            return NAMES[field][int(value)]
         return self._dictionary.text(value)
 
     def _group_by_time(
         self, search: _Search, starts: Sequence[int], split_by: SplitBy
     ) -> list[Counter[str]]:
         """For each bucket how many events there are of each outcome or severity."""
-        # All edges lie on a grid of this step, so counting per step loses nothing.
-        step = math.gcd(*(end - start for start, end in itertools.pairwise(starts)))
+        step = grid_of(starts)
         rows = self._connection.execute(
             f"SELECT (occurred_at - ?) / ?, {split_by}, count(*) FROM whodid_event "
             f"WHERE {search.where.sql} AND occurred_at >= ? AND occurred_at < ? "
             "GROUP BY 1, 2 ORDER BY 1, 2",
             (starts[0], step, *search.where.params, starts[0], starts[-1]),
         )
-        counts: list[Counter[str]] = [Counter() for _ in starts[:-1]]
-        for number, code, count in rows:
-            bucket = bisect_right(starts, starts[0] + number * step) - 1
-            counts[bucket][_NAMES[split_by][code]] += count
-        return counts
-
-
-def _too_wide() -> InvalidError:
-    return InvalidError(
-        "this can't be counted in the time there is, since your access is limited by a search "
-        "that no index answers; ask for a shorter time"
-    )
+        return fill_buckets(rows, starts=starts, step=step, split_by=split_by)
 
 
 def _is_pointed(node: Node) -> bool:
@@ -886,7 +794,7 @@ def _is_beyond(edge: int, *, upwards: bool) -> Callable[[tuple[int, int]], bool]
 
 def _beyond(after: tuple[int, int] | None, *, upwards: bool) -> Where:
     if after is None:
-        return Where("1")
+        return ALL
     return Where(f"(occurred_at, position) {'>' if upwards else '<'} (?, ?)", after)
 
 

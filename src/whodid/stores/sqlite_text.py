@@ -28,14 +28,12 @@ from whodid.query.ast import And, Node, Not, Or, Term, Text
 from whodid.query.evaluate import url_path
 from whodid.query.fields import find_field
 from whodid.query.words import words
+from whodid.stores.dictionary import MANY_VALUED, DictKind
 from whodid.stores.sqlite_indexer import newest_position
-from whodid.stores.sqlite_write import DictKind, transaction
+from whodid.stores.sqlite_write import transaction
 
 BLOCK_BITS = 10
 """A block of `whodid_span` is 2^10 positions."""
-
-INDEXED_KINDS = (DictKind.ACTOR, DictKind.AGENT)
-"""Kinds of dictionary values with too many of them to look at each."""
 
 _BATCH = 1_000
 _MAX_WORDS = 12  # of one term: more would not narrow the search
@@ -283,7 +281,7 @@ def _address(packed: bytes) -> str:
 
 
 def value_tokens(kind: int, text: str, *, tenant: int) -> str:
-    """The tokens of a dictionary value of one of `INDEXED_KINDS`."""
+    """The tokens of a dictionary value of one of `MANY_VALUED`."""
     texts = [each for each in _decode(text) if each] if kind == DictKind.ACTOR else [text]
     return " ".join({*_words_of(texts), f"_k{int(kind)}", f"_t{tenant}"})
 
@@ -516,7 +514,7 @@ class ValueStep:
     def prepare(
         self, connection: sqlite3.Connection, *, after: int, last: int
     ) -> list[tuple[int, str]]:
-        kinds = ", ".join(str(int(kind)) for kind in INDEXED_KINDS)
+        kinds = ", ".join(str(int(kind)) for kind in MANY_VALUED)
         rows = connection.execute(
             "SELECT ref, tenant, kind, val FROM whodid_dict "
             f"WHERE ref > ? AND ref <= ? AND kind IN ({kinds}) ORDER BY ref",

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 
+from whodid.stores.dictionary import MANY_VALUED
 from whodid.stores.sqlite_indexer import watermark
 from whodid.stores.sqlite_text import (
     BLOCK_BITS,
-    INDEXED_KINDS,
     TextStep,
     ValueStep,
     event_tokens,
@@ -121,7 +121,7 @@ class TextCheck:
         covered = watermark(self._connection, ValueStep().name)
         postings = Postings()
         for ref, (tenant, kind, text) in values.items():
-            if ref <= covered and kind in INDEXED_KINDS:
+            if ref <= covered and kind in MANY_VALUED:
                 postings.add(ref, value_tokens(kind, text, tenant=tenant))
         return covered <= max(values, default=0) and postings.are_those_of(
             self._connection, "whodid_value_text"

@@ -12,28 +12,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from whodid import canonical
 from whodid.access import Access
 from whodid.errors import LedgerError
 from whodid.event import StoredEvent
-from whodid.ids import uuid_bytes
 from whodid.ledger.merkle import Frontier, leaf_hash
 from whodid.stores.base import Problem, TreeHead, VerifyReport
+from whodid.stores.dictionary import DictKind
 from whodid.stores.migrate import migrate_sqlite
-from whodid.stores.rows import Columns, derive_stored, log_id, reference_hash
+from whodid.stores.rows import Columns, log_id, reference_hash
 from whodid.stores.sqlite_column_check import column_problems
 from whodid.stores.sqlite_text_verify import TextCheck
-from whodid.stores.sqlite_write import CODEC_RAW, DictKind
+from whodid.stores.verifying import MAX_PROBLEMS, check_event
 
-MAX_PROBLEMS = 1_000
 _PROGRESS_EVERY = 1_000
 _COLUMNS = (
     "position", "tenant", "index", "id", "occurred_at", "received_at", "actor", "action",
     "category", "operation", "severity", "outcome", "app", "country", "agent", "ip", "codec",
     "body", "secret", "gone",
-)  # fmt: skip
-_DERIVED = (
-    "occurred_at", "received_at", "category", "operation", "severity", "outcome", "ip",
 )  # fmt: skip
 _DICTIONARY = {
     "actor": DictKind.ACTOR,
@@ -143,23 +138,10 @@ def _check_event(check: _Check, row: dict[str, Any], tenant_name: str) -> None:
     tenant, index, entry, position = row["leaf"]
     if (row["tenant"], row["index"]) != (tenant, index):
         raise LedgerError("the event's tenant or index differs from its leaf's")
-    if row["codec"] != CODEC_RAW:
-        raise LedgerError("the body is in an unknown codec")
-    if row["secret"] is None:
-        raise LedgerError("the secret is missing")
-    found = canonical.recompute_entry(row["body"], secret=row["secret"], gone=row["gone"])
-    if found != entry:
-        raise LedgerError("the event does not lead to its leaf: it was changed")
-    if row["gone"] is not None:
-        # Only a signed control record excuses an erasure, and there are none yet.
-        raise LedgerError("units were erased without a control record")
-    stored = canonical.restore(row["body"], gone=row["gone"], index=index, position=position)
-    if stored.tenant_id != tenant_name:
-        raise LedgerError("the event belongs to another tenant")
-    if row["id"] != uuid_bytes(stored.id):
-        raise LedgerError("the column id differs from the body")
-    columns = derive_stored(stored)
-    _check_columns(check, row, columns)
+    stored, columns = check_event(
+        row, entry=entry, tenant=tenant_name, index=index, position=position
+    )
+    _check_dictionary(check, row, columns)
     _check_references(check, stored, columns)
     if check.text:
         check.text.add(
@@ -170,10 +152,7 @@ def _check_event(check: _Check, row: dict[str, Any], tenant_name: str) -> None:
         )
 
 
-def _check_columns(check: _Check, row: dict[str, Any], columns: Columns) -> None:
-    for name in _DERIVED:
-        if row[name] != getattr(columns, name):
-            raise LedgerError(f"the column {name} differs from the body")
+def _check_dictionary(check: _Check, row: dict[str, Any], columns: Columns) -> None:
     for name, kind in _DICTIONARY.items():
         ref, value = row[name], getattr(columns, name)
         check.used.add(ref)

@@ -14,139 +14,34 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
-from msgspec import Struct
-
-from whodid import canonical
-from whodid.canonical import SEED_BYTES, Encoded
 from whodid.errors import ConflictError
-from whodid.ids import uuid7, uuid_bytes
-from whodid.ledger.merkle import Frontier, leaf_hash
-from whodid.stores.base import ApiKey, Batch, Receipt, key_of_part
-from whodid.stores.rows import Columns, derive, log_id, reference_hash
+from whodid.ledger.merkle import Frontier
+from whodid.stores.base import ApiKey, Batch, Receipt
+from whodid.stores.dictionary import DictKey, DictKind, dictionary_texts
+from whodid.stores.doubles import (
+    Doubles,
+    EventId,
+    EventKey,
+    Ready,
+    Stored,
+    make_ready,
+    uuid_text,
+    wanted,
+)
+from whodid.stores.rows import CODEC_RAW, log_id
 from whodid.times import Instant
 
-CODEC_RAW = 0
 _MAX_CACHED_REFS = 200_000
 _LOOKED_UP_AT_ONCE = 128
 
 
-class DictKind(IntEnum):
-    """What a dictionary value is. Stored: never renumber."""
-
-    TENANT = 1
-    ACTOR = 2
-    ACTION = 3
-    APP = 4
-    COUNTRY = 5
-    AGENT = 6
-
-
 _TENANT, _ACTOR, _ACTION, _APP, _COUNTRY, _AGENT = (int(kind) for kind in DictKind)
-
-DictKey = tuple[int, int, str]  # tenant, kind, value
-
-
-_Id: TypeAlias = tuple[str, bytes]  # tenant, id
-_Key: TypeAlias = tuple[str, str, str]  # tenant, application, idempotency key
-
-
-class _Ready(Struct):
-    """An event with everything that is made of it without the database.
-
-    Attributes:
-        hashes: Pairs of kind and hash, for the references.
-        index: Its leaf, once it has one.
-    """
-
-    encoded: Encoded
-    id: str
-    packed_id: bytes
-    tenant: str
-    received_at: Instant
-    body: bytes
-    seed: bytes
-    entry: bytes
-    leaf: bytes
-    columns: Columns
-    hashes: list[tuple[int, int]]
-    index: int = -1
-    gone: None = None
-
-    def receipt(self, *, duplicate: bool) -> Receipt:
-        return Receipt(
-            id=self.id,
-            tenant=self.tenant,
-            index=self.index,
-            received_at=self.received_at,
-            duplicate=duplicate,
-        )
-
-
-class _Stored(Struct):
-    """What is in the database already under an id."""
-
-    id: str
-    tenant: str
-    index: int
-    received_at: int
-    body: bytes
-    gone: bytes | None
-
-    def receipt(self, *, duplicate: bool) -> Receipt:
-        return Receipt(
-            id=self.id,
-            tenant=self.tenant,
-            index=self.index,
-            received_at=Instant.from_micros(self.received_at),
-            duplicate=duplicate,
-        )
-
-
-def _ready(batch: Batch, *, key: bytes) -> list[_Ready]:
-    """Everything of a batch that needs no database."""
-    seeds = os.urandom(SEED_BYTES * len(batch.events))
-    times = batch.times()
-    return [
-        _ready_event(
-            encoded,
-            writer=batch.writer,
-            now=now,
-            seed=seeds[place * SEED_BYTES : (place + 1) * SEED_BYTES],
-            key=key,
-        )
-        for place, (encoded, now) in enumerate(zip(batch.events, times, strict=True))
-    ]
-
-
-def _ready_event(
-    encoded: Encoded, *, writer: str | None, now: Instant, seed: bytes, key: bytes
-) -> _Ready:
-    event = encoded.event
-    tenant = canonical.tenant_of(event)
-    event_id = event.id or uuid7()
-    stamp = canonical.stamp_bytes(event_id=event_id, received_at=now, tenant=tenant, writer=writer)
-    columns = derive(event, labels=encoded.labels, received_at=now)
-    entry = canonical.commit(encoded.core, stamp, encoded.units, seed=seed)
-    return _Ready(
-        encoded,
-        event_id,
-        uuid_bytes(event_id),
-        tenant,
-        now,
-        canonical.body_bytes(encoded.core, stamp, encoded.units),
-        seed,
-        entry,
-        leaf_hash(entry),
-        columns,
-        [(int(kind), reference_hash(key, tenant=tenant, name=name)) for kind, name in columns.refs],
-    )
 
 
 class Writer:
@@ -157,12 +52,12 @@ class Writer:
         self._key = key
         self._cache: dict[DictKey, int] = {}
 
-    def ready(self, batches: Sequence[Batch]) -> list[list[_Ready]]:
+    def ready(self, batches: Sequence[Batch]) -> list[list[Ready]]:
         """What `append_ready` takes; made without the lock."""
-        return [_ready(batch, key=self._key) for batch in batches]
+        return [make_ready(batch, key=self._key) for batch in batches]
 
     def append_ready(
-        self, batches: Sequence[Batch], ready: Sequence[Sequence[_Ready]]
+        self, batches: Sequence[Batch], ready: Sequence[Sequence[Ready]]
     ) -> list[list[Receipt] | ConflictError]:
         """Store batches in one transaction; see `EventStore.append_each`."""
         with transaction(self._connection):
@@ -190,7 +85,7 @@ def append_within(connection: sqlite3.Connection, batch: Batch, *, key: bytes) -
     Raises:
         ConflictError: One of them was stored before with another body.
     """
-    ready = _ready(batch, key=key)
+    ready = make_ready(batch, key=key)
     has_keys = any(event.encoded.event.idempotency_key for event in ready)
     if not has_keys:
         # Ids made a moment ago are in no database: the index on them tells if one is after all.
@@ -203,7 +98,7 @@ def append_within(connection: sqlite3.Connection, batch: Batch, *, key: bytes) -
 def _append_ready(
     connection: sqlite3.Connection,
     batch: Batch,
-    ready: Sequence[_Ready],
+    ready: Sequence[Ready],
     *,
     key: bytes,
     looks_for_doubles: bool,
@@ -248,9 +143,6 @@ class _Transaction:
     Attributes:
         position: The newest one that was given.
         known: Tenants that have a tree.
-        by_id: Events under a tenant and an id: the stored ones among those that were asked for,
-            and those taken before in this transaction.
-        by_key: Ids under a tenant, an application and an idempotency key, likewise.
     """
 
     connection: sqlite3.Connection
@@ -260,11 +152,10 @@ class _Transaction:
     position: int = 0
     known: set[str] = field(default_factory=set)
     trees: dict[str, Frontier] = field(default_factory=dict)
-    by_id: dict[_Id, _Ready | _Stored] = field(default_factory=dict)
-    by_key: dict[_Key, bytes] = field(default_factory=dict)
-    taken: list[_Ready] = field(default_factory=list)
+    doubles: Doubles[Ready] = field(default_factory=Doubles)
+    taken: list[Ready] = field(default_factory=list)
 
-    def find_trees(self, ready: Sequence[Sequence[_Ready]]) -> None:
+    def find_trees(self, ready: Sequence[Sequence[Ready]]) -> None:
         """Take up the tree of every tenant, and the newest position; a new tenant's is empty."""
         names = {event.tenant for events in ready for event in events}
         self.trees = {name: Frontier() for name in names}
@@ -283,41 +174,32 @@ class _Transaction:
                 self.known.add(name)
                 self.trees[name] = Frontier.from_bytes(size, frontier)
 
-    def find_doubles(self, batches: Sequence[Batch], ready: Sequence[Sequence[_Ready]]) -> None:
+    def find_doubles(self, batches: Sequence[Batch], ready: Sequence[Sequence[Ready]]) -> None:
         """Look up all that is stored under the ids and keys that the senders gave."""
-        ids: set[_Id] = set()
-        keys: set[_Key] = set()
-        for event in chain.from_iterable(ready):
-            given = event.encoded.event
-            if given.id:
-                ids.add((event.tenant, event.packed_id))
-            if given.idempotency_key:
-                keys.add(_key_of(event))
-        for batch, events in zip(batches, ready, strict=True):
-            keys |= _keys_beyond(events, batch=batch)
+        ids, keys = wanted(batches, ready)
         if keys:
             self._find_keys(keys)
-            ids |= {(tenant, packed) for (tenant, _, _), packed in self.by_key.items()}
+            ids |= {(tenant, packed) for (tenant, _, _), packed in self.doubles.by_key.items()}
         self._find_ids(ids)
 
-    def _find_keys(self, keys: set[_Key]) -> None:
+    def _find_keys(self, keys: set[EventKey]) -> None:
         apps = {(number, _APP, app) for name, app, _ in keys if (number := self._tenant(name))}
         self._know({known for known in apps if known[2]})
-        wanted: dict[tuple[int, int, str], _Key] = {}
+        numbered: dict[tuple[int, int, str], EventKey] = {}
         for name, app, key in keys:
             tenant = self._tenant(name)
             app_number = self._number((tenant, _APP, app)) if app else 0
             if tenant and app_number is not None:  # else nothing can be stored under the key
-                wanted[tenant, app_number, key] = (name, app, key)
+                numbered[tenant, app_number, key] = (name, app, key)
         for tenant, number, key, packed in _look_up(
             self.connection,
             "SELECT i.tenant, i.app, i.key, i.id FROM wanted AS w CROSS JOIN whodid_idempotency "
             "AS i WHERE i.tenant = w.a AND i.app = w.b AND i.key = w.c",
-            list(wanted),
+            list(numbered),
         ):
-            self.by_key[wanted[tenant, number, key]] = packed
+            self.doubles.by_key[numbered[tenant, number, key]] = packed
 
-    def _find_ids(self, ids: set[_Id]) -> None:
+    def _find_ids(self, ids: set[EventId]) -> None:
         names = {number: name for name in self.trees if (number := self._tenant(name))}
         numbers = {name: number for number, name in names.items()}
         for tenant, packed, index, received_at, body, gone in _look_up(
@@ -326,77 +208,22 @@ class _Transaction:
             "CROSS JOIN whodid_event AS e WHERE e.tenant = w.a AND e.id = w.b",
             [(numbers[name], packed) for name, packed in ids if name in numbers],
         ):
-            self.by_id[names[tenant], packed] = _Stored(
-                _uuid_text(packed), names[tenant], index, received_at, body, gone
+            self.doubles.by_id[names[tenant], packed] = Stored(
+                uuid_text(packed), names[tenant], index, received_at, body, gone
             )
 
-    def take(self, events: Sequence[_Ready], *, batch: Batch) -> list[Receipt] | ConflictError:
+    def take(self, events: Sequence[Ready], *, batch: Batch) -> list[Receipt] | ConflictError:
         """Take up a batch for insertion, or answer why it conflicts and leave no trace of it."""
-        fresh: dict[_Id, _Ready] = {}
-        keys: dict[_Key, bytes] = {}
-        answers: list[_Ready | _Stored] = []
-        try:
-            for place, event in enumerate(events):
-                double = self._find_double(event, place=place, fresh=fresh, keys=keys)
-                answers.append(event if double is None else double)
-                if double is None:
-                    fresh[event.tenant, event.packed_id] = event
-                    if event.encoded.event.idempotency_key:
-                        keys[_key_of(event)] = event.packed_id
-            self._check_parts(events, answers, batch=batch)
-        except ConflictError as error:
-            return error
-        self.by_id |= fresh
-        self.by_key |= keys
-        self._seal(fresh.values())
+        answers = self.doubles.take(events, batch=batch)
+        if isinstance(answers, ConflictError):
+            return answers
+        self._seal(event for answer, event in zip(answers, events, strict=True) if answer is event)
         return [
             answer.receipt(duplicate=answer is not event)
             for answer, event in zip(answers, events, strict=True)
         ]
 
-    def _check_parts(
-        self, events: Sequence[_Ready], answers: Sequence[_Ready | _Stored], *, batch: Batch
-    ) -> None:
-        """Refuse a batch under a key that another batch was stored under."""
-        if batch.key is None:
-            return
-        parts = [place for place in range(len(events)) if batch.is_part(place)]
-        new = [place for place in parts if answers[place] is events[place]]
-        if new and any(_key_of(events[place]) in self.by_key for place in parts):
-            raise ConflictError("/events", index=new[0], by="idempotency key")
-        if any(key in self.by_key for key in _keys_beyond(events, batch=batch)):
-            raise ConflictError("/events", index=len(events), by="idempotency key")
-
-    def _find_double(
-        self,
-        event: _Ready,
-        *,
-        place: int,
-        fresh: Mapping[_Id, _Ready],
-        keys: Mapping[_Key, bytes],
-    ) -> _Ready | _Stored | None:
-        """What was stored before under the event's id or key, here or in the same batch.
-
-        Raises:
-            ConflictError: It has another body.
-        """
-        given = event.encoded.event
-        by_id = (event.tenant, event.packed_id) if given.id else None
-        by_key = None
-        if given.idempotency_key:
-            name = _key_of(event)
-            packed = keys.get(name) or self.by_key.get(name)
-            by_key = (event.tenant, packed) if packed else None
-        for by, known in (("id", by_id), ("idempotency key", by_key)):
-            stored = known and (fresh.get(known) or self.by_id.get(known))
-            if stored:
-                path = canonical.first_difference(event.encoded, body=stored.body, gone=stored.gone)
-                if path is not None:
-                    raise ConflictError(path, index=place, by=by)
-                return stored
-        return None
-
-    def _seal(self, fresh: Iterable[_Ready]) -> None:
+    def _seal(self, fresh: Iterable[Ready]) -> None:
         """Give new events their leaves, in their order."""
         for event in fresh:
             tree = self.trees[event.tenant]
@@ -414,7 +241,7 @@ class _Transaction:
                 (tenant, kind, value)
                 for event in self.taken
                 for tenant in (self._tenant(event.tenant),)
-                for kind, value in _texts(event.columns)
+                for kind, value in dictionary_texts(event.columns)
                 if value
             }
         )
@@ -458,7 +285,7 @@ class _Transaction:
         if keys:
             many("INSERT INTO whodid_idempotency (tenant, app, key, id) VALUES (?, ?, ?, ?)", keys)
 
-    def _row(self, event: _Ready, *, position: int, tenant: int) -> tuple[object, ...]:
+    def _row(self, event: Ready, *, position: int, tenant: int) -> tuple[object, ...]:
         columns = event.columns
         return (
             position,
@@ -535,29 +362,6 @@ class _Transaction:
         self.learnt |= {(tenant, kind, value): ref for ref, tenant, kind, value in rows}
 
 
-def _keys_beyond(events: Sequence[_Ready], *, batch: Batch) -> set[_Key]:
-    """Under what the next event of a batch would be stored, if it had had one more."""
-    if batch.key is None:
-        return set()
-    key = key_of_part(batch.key, len(events))
-    return {(event.tenant, event.columns.app, key) for event in events}
-
-
-def _key_of(event: _Ready) -> _Key:
-    return event.tenant, event.columns.app, str(event.encoded.event.idempotency_key)
-
-
-def _texts(columns: Columns) -> tuple[tuple[int, str], ...]:
-    """What of an event is kept in the dictionary."""
-    return (
-        (_ACTOR, columns.actor),
-        (_ACTION, columns.action),
-        (_APP, columns.app),
-        (_COUNTRY, columns.country),
-        (_AGENT, columns.agent),
-    )
-
-
 def _look_up(
     connection: sqlite3.Connection, select: str, rows: Sequence[tuple[object, ...]]
 ) -> Iterator[tuple[Any, ...]]:
@@ -632,8 +436,3 @@ def add_key(connection: sqlite3.Connection, key: ApiKey) -> None:
                 key.expires_at.micros if key.expires_at else None,
             ),
         )
-
-
-def _uuid_text(packed: bytes) -> str:
-    digits = packed.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
