@@ -133,14 +133,16 @@ def test_an_event_with_a_forged_number_is_reported_and_found_by_a_sweep(
 
 
 def test_a_log_restored_into_another_cluster_goes_on(
-    postgres_server: PostgresServer, postgres_url: str, store: PostgresStore
+    own_server: PostgresServer, own_url: str
 ) -> None:
     """There transaction numbers begin anew, lower than those that were seen."""
+    store = PostgresStore(own_url, indexes=False)
     store.append(prepared(*(an_event(actor=f"u{number}") for number in range(30))))
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(own_url) as connection:
         store.append(prepared(an_event(actor="waiting")), connection=connection)
         connection.commit()
-    dump = postgres_server.own.dump(postgres_url)
+    store.close()
+    dump = own_server.own.dump(own_url)
 
     with running_server() as other, other.database() as url:
         other.own.restore(url, dump)
