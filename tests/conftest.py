@@ -36,8 +36,25 @@ def find_chromium() -> str | None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A real server, started at the first test that needs one."""
+    with running_server(os.environ.get("WHODID_TEST_POSTGRES")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that tests may stop and change, whatever server the others use."""
+    if postgres_server.is_own:
+        yield postgres_server
+        return
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def own_url(own_server: PostgresServer) -> Iterator[str]:
+    """An empty database there."""
+    with own_server.database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -151,15 +151,14 @@ class OwnServer:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """The server for this test run."""
-    given = os.environ.get("WHODID_TEST_POSTGRES")
+def running_server(given: str | None = None) -> Iterator[PostgresServer]:
+    """The server at a URL, or one of our own, which tests may stop."""
     if given:
         yield PostgresServer(given)
         return
     folder = Path(tempfile.mkdtemp(prefix="whodid-pg-"))
     try:
-        as_user = _another_user(folder)
+        as_user = as_another_user(folder)
         server = OwnServer(folder, programs=_programs(folder, as_user), as_user=as_user)
         server.make()
         server.start()
@@ -176,7 +175,7 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def _another_user(folder: Path) -> dict[str, Any]:
+def as_another_user(folder: Path) -> dict[str, Any]:
     """As whom the server runs, for `subprocess`; the folder is theirs from now on."""
     if os.geteuid() != 0:
         return {}

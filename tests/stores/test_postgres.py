@@ -252,18 +252,16 @@ def test_a_missing_database_is_named_with_the_remedy(postgres_url: str) -> None:
     assert "database nowhere: there is no such database; make it with createdb" in str(error)
 
 
-def test_a_wrong_password_is_said_to_be(postgres_server: PostgresServer, postgres_url: str) -> None:
-    if not postgres_server.is_own:
-        pytest.fail("this needs a server of our own: unset WHODID_TEST_POSTGRES")
+def test_a_wrong_password_is_said_to_be(own_url: str) -> None:
     run_sql(
-        postgres_url,
+        own_url,
         f"DROP ROLE IF EXISTS {WITH_PASSWORD}",
         f"CREATE ROLE {WITH_PASSWORD} LOGIN PASSWORD 'right'",
     )
-    url = postgres_url.replace("postgres@", f"{WITH_PASSWORD}:wrong@", 1)
+    url = own_url.replace("postgres@", f"{WITH_PASSWORD}:wrong@", 1)
 
     error = _complaint(url)
-    run_sql(postgres_url, f"DROP ROLE {WITH_PASSWORD}")
+    run_sql(own_url, f"DROP ROLE {WITH_PASSWORD}")
 
     assert isinstance(error, ConfigError)
     assert "password is wrong" in str(error)
@@ -332,18 +330,19 @@ def test_a_closed_store_says_so(store: PostgresStore) -> None:
         store.append(prepared(an_event()))
 
 
-def test_a_server_that_went_away_is_found_again(
-    postgres_server: PostgresServer, store: PostgresStore
-) -> None:
+def test_a_server_that_went_away_is_found_again(own_server: PostgresServer, own_url: str) -> None:
+    store = PostgresStore(own_url)
     store.append(prepared(an_event()))
-    postgres_server.own.stop()
+    own_server.own.stop()
     try:
         with pytest.raises(StoreUnavailableError, match="try again"):
             store.append(prepared(an_event()))
     finally:
-        postgres_server.own.start()
+        own_server.own.start()
 
     [receipt] = store.append(prepared(an_event()))
 
-    assert receipt.index == 1
     store.check_health()
+    store.close()
+
+    assert receipt.index == 1

@@ -80,28 +80,28 @@ class _Crowd:
 
 
 def test_whatever_is_killed_every_committed_event_is_sealed_once(
-    postgres_server: PostgresServer, postgres_url: str, tmp_path: Path
+    own_server: PostgresServer, own_url: str, tmp_path: Path
 ) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # shown when it fails
-    PostgresStore(postgres_url).close()
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
+    PostgresStore(own_url).close()
+    with psycopg.connect(own_url, autocommit=True) as connection:
         connection.execute(APP)
-    crowd = _Crowd(postgres_url, folder=tmp_path, seed=seed)
+    crowd = _Crowd(own_url, folder=tmp_path, seed=seed)
     try:
         end, stop_at = time.monotonic() + SECONDS, time.monotonic() + SECONDS / 2
         while time.monotonic() < end:
             crowd.wait(crowd.chance.uniform(0.05, 0.5))
             crowd.kill_one()
-            if time.monotonic() > stop_at and postgres_server.is_own:
-                postgres_server.own.stop()
-                postgres_server.own.start()
+            if time.monotonic() > stop_at:
+                own_server.own.stop()
+                own_server.own.start()
                 stop_at = float("inf")
     finally:
         complaints = crowd.stop()
 
     assert complaints == ""
-    _check(postgres_url, crowd)
+    _check(own_url, crowd)
 
 
 def _check(url: str, crowd: _Crowd) -> None:

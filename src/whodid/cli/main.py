@@ -14,6 +14,7 @@ EXTRAS = {
     "uvloop": "server",
     "jinja2": "server",
     "markupsafe": "server",
+    "psycopg": "postgres",
 }
 
 
