@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,10 @@ def test_a_generator_may_be_closed_in_another_context() -> None:
     contextvars.copy_context().run(running.close)
 
     assert who() is None
+    with context.bind(actor=a_person("ana")):
+        chain = context._newest.get()
+        assert chain is not None
+        assert chain.parent is None  # nothing adds up
 
 
 def test_an_async_generator_does_not_leak() -> None:
@@ -236,3 +241,103 @@ def test_recording_is_off_in_a_block_and_on_again_after_it() -> None:
         with context.bind(actor=a_person("ana")):
             assert not context.is_recording()
     assert context.is_recording()
+
+
+def test_blocks_that_end_in_any_order_leave_nothing_behind() -> None:
+    first, second, third = (context.bind(actor=a_person(name)) for name in ("a", "b", "c"))
+    for block in (first, second, third):
+        block.__enter__()
+
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert who() == "c"
+    third.__exit__(None, None, None)
+    assert who() is None
+
+
+@pytest.mark.parametrize("name", sorted(context.FIELDS - {"is_recording"}))
+def test_none_hides_whatever_an_outer_block_says(name: str) -> None:
+    said: dict[str, Any] = {"metadata": {"a": 1}, "tags": ("a",)}
+    with context.bind(**{name: said.get(name, a_person("ana"))}), context.bind(**{name: None}):
+        assert context.current() == context.Context()
+
+
+def test_what_an_async_generator_waits_for_in_a_thread_has_its_context() -> None:
+    async def pieces() -> AsyncIterator[str | None]:
+        with context.bind(actor=a_person("inside")):
+            yield await asyncio.to_thread(who)
+            yield await asyncio.to_thread(who)
+
+    async def main() -> list[str | None]:
+        seen = []
+        async for each in pieces():
+            seen += [each, await asyncio.to_thread(who)]
+        return seen
+
+    assert asyncio.run(main()) == ["inside", None, "inside", None]
+
+
+def test_a_task_that_outlives_an_async_generator_has_nothing_of_it() -> None:
+    async def main() -> str | None:
+        ended = asyncio.Event()
+
+        async def later() -> str | None:
+            await ended.wait()
+            return who()
+
+        async def pieces() -> AsyncIterator[asyncio.Task[str | None]]:
+            with context.bind(actor=a_person("inside")):
+                yield asyncio.create_task(later())
+
+        (task,) = [each async for each in pieces()]
+        ended.set()
+        return await task
+
+    assert asyncio.run(main()) is None
+
+
+def test_what_is_done_in_pieces_keeps_its_blocks_inside_and_leaves_nothing_outside() -> None:
+    with context.occasion(Occasion(actor=a_person("request"))):
+        work = context.Pieces()
+    seen, running = [], steps("inside")
+    for _ in range(2):
+        with work:
+            seen.append(next(running))
+        seen.append(who())
+    with work:
+        running.close()
+        seen.append(who())
+
+    assert seen == ["inside", None, "inside", None, "request"]
+    assert context.current_occasion() is None
+
+
+def test_pieces_may_be_done_in_any_thread() -> None:
+    def piece() -> str | None:
+        with work:
+            return who()
+
+    with context.bind(actor=a_person("ana")):
+        work = context.Pieces()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(piece).result() == piece() == "ana"
+
+
+def test_what_a_request_can_not_be_made_to_say_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Odd(Occasion):
+        @property
+        def request(self) -> Any:
+            raise RuntimeError("no token sk_live_4eC39HqLyjWDarjtT1zdp7dc")
+
+        @request.setter
+        def request(self, given: object) -> None:
+            """Whatever it is."""
+
+    with context.occasion(Odd(tenant=Tenant(id="acme"))):
+        known = context.current()
+
+    assert (known.request, known.tenant) == (None, Tenant(id="acme"))
+    assert "the request of a request could not be found: RuntimeError" in caplog.text
+    assert "sk_live" not in caplog.text

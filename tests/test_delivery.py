@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from whodid import ids
 from whodid.actions import sentence
 from whodid.canonical import Encoded
-from whodid.delivery import Buffered, Direct, Notices, Tally
+from whodid.delivery import Buffered, Direct, Notices, Tally, words_of
 from whodid.errors import ConfigError, ConflictError, EventError, StoreUnavailableError
 from whodid.event import Actor, Event, StoredEvent, Target
 from whodid.recorder import prepare
@@ -139,7 +139,7 @@ def test_what_the_store_cannot_take_is_spooled_and_put_back_at_the_next_success(
     assert in_between == []
     assert stored_ids(store) == ids_of(later + failed)
     assert direct.tally == Tally(written=1, spooled=3, put_back=3)
-    assert "3 events were not stored but spooled in" in caplog.text
+    assert "3 events not stored but spooled in" in caplog.text
     assert "read-only" in caplog.text
     assert spool.size_bytes() == 0
 
@@ -212,13 +212,13 @@ def test_with_drop_events_are_counted_and_the_log_says_what_it_lacks(
     }
     assert {each.action for each in drops.values()} == {"audit.logging.drop"}
     assert sorted(said(each) for each in found) == [
-        "lost 1 events that could not be kept",
-        "lost 2 events that could not be kept",
+        "lost events that could not be kept: 1",
+        "lost events that could not be kept: 2",
     ]
     assert drops["acme"].reason
     assert drops["acme"].reason.code == "store_unavailable"
     assert drops["acme"].severity == "critical"
-    assert "3 events were lost" in caplog.text
+    assert "3 events lost" in caplog.text
 
 
 def test_what_not_even_the_spool_can_keep_is_counted_and_said(
@@ -235,7 +235,7 @@ def test_what_not_even_the_spool_can_keep_is_counted_and_said(
     assert (drop.event.action, drop.event.metadata) == ("audit.logging.drop", {"records": 2})
     assert drop.event.reason
     assert drop.event.reason.code == "spool_unavailable"
-    assert "2 events were lost: the spool" in caplog.text
+    assert "2 events lost: the spool" in caplog.text
 
 
 def test_an_event_that_cannot_be_stored_stops_no_other(
@@ -249,7 +249,7 @@ def test_an_event_that_cannot_be_stored_stops_no_other(
 
     assert stored_ids(store) == ids_of([events[0], events[2]])
     assert direct.tally == Tally(written=2, rejected=1)
-    assert "1 events can't be stored" in caplog.text
+    assert "1 event can't be stored" in caplog.text
 
 
 def test_with_raise_an_event_that_cannot_be_stored_is_the_callers(store: SqliteStore) -> None:
@@ -259,6 +259,16 @@ def test_with_raise_an_event_that_cannot_be_stored_is_the_callers(store: SqliteS
         direct.deliver([*some(1), an_event(action="audit.logging.stop")])
 
     assert stored(store) == []
+
+
+def test_with_raise_a_fault_of_ours_is_an_error_that_nobody_passes_over(
+    store: SqliteStore,
+) -> None:
+    def prepare_none(event: Event) -> Encoded:
+        raise RuntimeError("a fault")
+
+    with pytest.raises(EventError, match="made ready to be stored: RuntimeError"):
+        Direct(store, prepare=prepare_none, on_failure="raise").deliver(some(1))
 
 
 def test_a_contradiction_is_set_apart_and_stops_no_other(
@@ -532,7 +542,7 @@ def test_with_raise_a_store_that_fails_to_the_end_has_its_events_counted_as_lost
         buffered.close()
 
     assert buffered.tally == Tally(lost=3)
-    assert "3 events were lost" in caplog.text
+    assert "3 events lost" in caplog.text
 
 
 def test_what_the_store_cannot_take_in_the_thread_is_spooled_and_put_back(
@@ -609,6 +619,27 @@ def test_a_fault_in_preparing_costs_one_event_and_not_the_thread(store: SqliteSt
     assert buffered.tally == Tally(written=3, rejected=1)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_flushes_does_not_wait_for_a_thread_that_was_told_to_end(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Interrupted:
+        def append(self, batch: Sequence[Encoded], **rest: Any) -> object:
+            if any(each.event.action == "invoice.break" for each in batch):
+                raise SystemExit
+            return store.append(batch, **rest)
+
+    buffered = Buffered(Interrupted(), prepare=prepare, on_failure="drop")
+    buffered.deliver(some(2, action="invoice.break"))
+    assert buffered.flush(timeout_s=60)
+    buffered.deliver(some(1))
+    assert buffered.flush(timeout_s=60)
+    buffered.close()
+
+    assert (buffered.tally.lost, buffered.tally.written) == (2, 1)
+    assert "2 events lost: SystemExit" in caplog.text
+
+
 def test_a_buffer_without_room_is_refused(store: SqliteStore) -> None:
     with pytest.raises(ConfigError, match="at least 1 event, got 0"):
         Buffered(store, prepare=prepare, on_failure="drop", capacity=0)
@@ -667,7 +698,7 @@ def test_a_store_that_hangs_at_the_end_has_its_events_spooled(
 
     Direct(store, prepare=prepare, spool=spool)
     assert len(stored(store)) == 3, done.stderr
-    assert "3 events were not stored but spooled" in done.stderr
+    assert "3 events not stored but spooled" in done.stderr
 
 
 def test_a_child_of_multiprocessing_writes_what_is_queued(store: SqliteStore) -> None:
@@ -714,6 +745,29 @@ def test_after_fork_child_and_parent_write_their_own_events_once(store: SqliteSt
         *["parent"] * 4,
     ], done.stderr
     assert done.stdout == "child 2\n"
+
+
+def test_a_child_after_fork_can_speak_though_another_thread_was_speaking(
+    store: SqliteStore,
+) -> None:
+    code = (
+        "notices, is_held = Notices(), threading.Event()\n"
+        "def hold():\n"
+        "    notices._lock.acquire()\n"
+        "    is_held.set()\n"
+        "    threading.Event().wait()\n"
+        "threading.Thread(target=hold, daemon=True).start()\n"
+        "is_held.wait()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal.alarm(20)\n"
+        "    notices.say('a kind', 'from the child')\n"
+        "    os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = run(code, store)
+
+    assert done.stdout == "7\n", done.stderr
 
 
 def test_kill_9_loses_at_most_what_is_queued(store: SqliteStore) -> None:
@@ -768,15 +822,15 @@ def test_a_kind_of_line_is_written_once_a_minute_with_the_number_since(
 ) -> None:
     notices = Notices()
     for now in (0, 1, 59, 60, 61):
-        notices.say("lost", "{count} events were lost", count=2, now=now)
+        notices.say("lost", "{events} lost", count=2, now=now)
     notices.say("other", "another kind", now=61)
     notices.say_rest()
 
     assert lines(caplog) == [
-        "2 events were lost",
-        "6 events were lost",
+        "2 events lost",
+        "6 events lost",
         "another kind",
-        "2 events were lost",
+        "2 events lost",
     ]
 
 
@@ -784,3 +838,30 @@ def test_a_percent_sign_in_a_line_is_only_that(caplog: pytest.LogCaptureFixture)
     Notices().say("path", "/var/%s/log", level=logging.ERROR)
 
     assert lines(caplog) == ["/var/%s/log"]
+
+
+def test_one_event_is_said_to_be_one(caplog: pytest.LogCaptureFixture) -> None:
+    notices = Notices()
+    notices.say("one", "{events} lost")
+    notices.say("many", "{events} lost", count=1_200)
+
+    assert lines(caplog) == ["1 event lost", "1,200 events lost"]
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreUnavailableError("the disk is full"), "the disk is full"),
+        (ValueError("no token=hunter2\nDETAIL: (7, hunter2)"), "ValueError: no token=[masked]"),
+        (ValueError("one\r2026-01-01 a line that was made up"), "ValueError: one"),
+        (ValueError(), "ValueError"),
+        (MuteError(), "MuteError: [MuteError without text]"),
+    ],
+)
+def test_an_error_is_told_in_one_line_without_secrets(error: Exception, words: str) -> None:
+    assert words_of(error) == words

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from msgspec import UNSET
+from pydantic import BaseModel
 
-from whodid.describe import actor_of, kind_of, snapshot_of, target_of
+from whodid.describe import actor_of, kind_of, message_of, snapshot_of, target_of
 from whodid.event import Actor, Target
 
 
@@ -107,3 +109,44 @@ def test_long_ids_and_names_are_cut() -> None:
     assert target.id is not UNSET
     assert target.name is not UNSET
     assert (len(target.id), len(target.name)) == (256, 200)
+
+
+@dataclasses.dataclass
+class Account:
+    id: int
+    pet: str
+
+
+class Profile(BaseModel):
+    id: int
+    pet: str
+
+
+class Titled(BaseModel):
+    id: int
+    title: str
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Bare:
+    id = 7
+
+
+@pytest.mark.parametrize("given", [Account(7, "hunter2"), Profile(id=7, pet="hunter2"), Bare()])
+def test_what_shows_a_programmer_all_fields_is_no_name(given: object) -> None:
+    assert (target_of(given).id, target_of(given).name) == ("7", UNSET)
+    assert (actor_of(given).id, actor_of(given).name) == ("7", UNSET)
+
+
+def test_a_text_of_its_own_is_a_name() -> None:
+    assert target_of(Titled(id=7, title="Invoice 7")).name == "Invoice 7"
+
+
+def test_the_row_that_postgresql_quotes_is_not_in_a_message() -> None:
+    error = ValueError(
+        'null value in column "name"\nDETAIL:  Failing row contains (7, null, pbkdf2_sha256$1$x).'
+    )
+
+    assert message_of(error, limit=200) == 'null value in column "name"'

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -317,6 +318,32 @@ def test_a_file_torn_anywhere_gives_its_whole_lines_back(
     assert (folder / REJECTED).exists() == is_torn
 
 
+def test_what_others_have_put_into_the_folder_is_left_alone(
+    folder: Path, store: SqliteStore
+) -> None:
+    leave_behind(folder, some(1))
+    (folder / "0-moved-away").mkdir()
+    for name in ("0.txt", "rejected-2026.jsonl", "0.jsonl.swp"):
+        (folder / name).write_text('{"event": 1}\n')
+
+    assert Spool(folder).drain(store.append) == Drained(put_back=1)
+    assert len(files(folder)) == 4
+    assert not (folder / REJECTED).exists()
+
+
+def test_a_file_that_can_not_be_opened_holds_up_no_other(
+    folder: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind(folder, some(2))
+    monkeypatch.chdir(folder)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as unreadable:
+        unreadable.bind(f"{0:020d}-1-00000000.jsonl")
+
+        with pytest.raises(StoreUnavailableError, match="can't be used: No such device"):
+            Spool(folder).drain(store.append)
+    assert len(stored_ids(store)) == 2
+
+
 def test_a_torn_line_among_the_rejected_spoils_no_other(waiting: Spool) -> None:
     batch = some(2)
     waiting.reject(batch[:1], "first")
@@ -346,7 +373,7 @@ def test_what_a_failing_store_does_not_take_waits_for_the_next_time(
     drained = waiting.drain(store.append)
 
     assert before == BATCH
-    assert drained == Drained(put_back=2 * BATCH)
+    assert drained == Drained(put_back=3 * BATCH)  # those of the attempt that failed, too
     assert stored_ids(store) == ids_of(batch)
 
 

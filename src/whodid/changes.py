@@ -78,10 +78,8 @@ def _from_mapping(given: Any) -> Change:
             "changes: expected {path: (old, new)} or a list of Change, "
             f"got an item of type {type(given).__name__}"
         )
-    made = change(
-        guarded_text(given["path"]), old=given.get("old", UNSET), new=given.get("new", UNSET)
-    )
-    return made
+    path = guarded_text(given["path"])
+    return change(path, old=given.get("old", UNSET), new=given.get("new", UNSET))
 
 
 def _is_same(was: Json, became: Json) -> bool:

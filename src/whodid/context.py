@@ -7,9 +7,11 @@ framework knows the user only inside the view, and a `ContextVar` that is set in
 dependency is lost outside it. So the actor is found when an event is drafted, not before.
 
 A generator that is left in the middle of a `with` block runs in its caller's context; its
-bindings count only while it is running itself, so that what an async generator starts elsewhere (a
-thread, a task) does not see them while it waits: bind there. Threads begin without a context:
-`carry` takes the present one along.
+bindings count only while it is running itself, or awaits something: a thread that an async
+generator waits for sees them, whoever is given a piece of it does not. A task that outlives the
+wait does not see them either: bind there. Threads begin without a context: `carry` takes the
+present one along. Work that is done piece by piece for somebody else, as the answer to a request
+is read, has a chain of its own: `Pieces`.
 
 Not here: what becomes of it (`recorder`), where it comes from (`capture`).
 """
@@ -24,7 +26,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
-from types import FrameType, TracebackType
+from opcode import opmap
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from whodid.event import Actor, Client, Delegation, Json, Principal, Request, Source, Tenant, Trace
@@ -102,9 +105,16 @@ class Occasion:
         self.tags = tags
 
     def known(self) -> Iterator[tuple[str, Any]]:
-        """Pairs of a name and a value, for all that is known, but not what must be asked for."""
+        """Pairs of a name and a value, for all that is known, but not what must be asked for.
+
+        What a host's request can't be made to say is logged and left out, as its actor is.
+        """
         for name in _OCCASION_FIELDS:
-            value = getattr(self, name)
+            try:
+                value = getattr(self, name)
+            except Exception as error:  # noqa: BLE001 - of the host; an event without it beats none
+                _say_unknown(name, error)
+                continue
             if value:
                 yield name, value
 
@@ -114,9 +124,15 @@ class Occasion:
             return None
         try:
             return self.find_actor()
-        except Exception:
-            _logger.warning("the actor of a request could not be found", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - of the host; an event without it beats none
+            _say_unknown("actor", error)
             return None
+
+
+def _say_unknown(name: str, error: Exception) -> None:
+    # Without the exception's text, which may quote the token that was not accepted.
+    _logger.warning("the %s of a request could not be found: %s", name, type(error).__name__)
+    _logger.debug("why it could not be found", exc_info=error)
 
 
 _OCCASION_FIELDS = tuple(name for name in Occasion.__slots__ if name != "find_actor")
@@ -126,34 +142,55 @@ class _Binding:
     """One link of the chain.
 
     Attributes:
+        mark: The same for a link and for what becomes of it when one below is taken out.
         frame: The generator that made the binding, which counts only while that runs.
     """
 
-    __slots__ = ("frame", "occasion", "parent", "values")
+    __slots__ = ("frame", "mark", "occasion", "parent", "values")
 
     def __init__(
         self,
         parent: _Binding | None,
+        *,
+        mark: _Bound,
         values: Mapping[str, Any],
         occasion: Occasion | None,
-        frame: FrameType | None,
+        frame: FrameType | None = None,
     ) -> None:
-        self.parent, self.values, self.occasion, self.frame = parent, values, occasion, frame
+        self.parent, self.mark, self.values = parent, mark, values
+        self.occasion, self.frame = occasion, frame
 
     def counts(self) -> bool:
-        # A generator's frame hangs below another one only while it is running.
-        return self.frame is None or self.frame.f_back is not None
+        return self.frame is None or _is_at_work(self.frame)
 
-    def without(self, gone: _Binding) -> _Binding | None:
-        """The chain without one link, which need not be the newest: generators end in any order."""
-        if self is gone:
+    def without(self, mark: _Bound) -> _Binding | None:
+        """The chain without one link, which need not be the newest: blocks end in any order."""
+        if self.mark is mark:
             return self.parent
         if self.parent is None:
             return self
-        parent = self.parent.without(gone)
+        parent = self.parent.without(mark)
         if parent is self.parent:
             return self
-        return _Binding(parent, self.values, self.occasion, self.frame)
+        return _Binding(
+            parent, mark=self.mark, values=self.values, occasion=self.occasion, frame=self.frame
+        )
+
+
+def _is_at_work(frame: FrameType) -> bool:
+    """Is a generator running, or waiting for what it awaits, rather than left at a `yield`?"""
+    # A generator's frame hangs below another one only while it is running. One that is waiting
+    # goes on at a RESUME of the kind 3, "after an await"; after a `yield` that is of another kind.
+    if frame.f_back is not None:
+        return True
+    if not frame.f_code.co_flags & inspect.CO_ASYNC_GENERATOR:
+        return False
+    code, place = frame.f_code.co_code, frame.f_lasti + 2
+    return code[place : place + 1] == _RESUME and code[place + 1] & 3 == _AFTER_AWAIT
+
+
+# Where there is no such instruction nothing waits, as far as can be told.
+_RESUME, _AFTER_AWAIT = bytes([opmap["RESUME"]]) if "RESUME" in opmap else None, 3
 
 
 _newest: contextvars.ContextVar[_Binding | None] = contextvars.ContextVar("whodid", default=None)
@@ -169,9 +206,7 @@ def current() -> Context:
         if binding.counts():
             _take(found, binding)
         binding = binding.parent
-    if not found.get("actor", True):
-        del found["actor"]
-    return Context(**found)
+    return Context(**{name: value for name, value in found.items() if value is not None})
 
 
 def _take(found: dict[str, Any], binding: _Binding) -> None:
@@ -190,6 +225,8 @@ def _take(found: dict[str, Any], binding: _Binding) -> None:
 def _add(found: dict[str, Any], name: str, value: Any) -> None:
     if name not in found:
         found[name] = value
+    elif found[name] is None or value is None:
+        return  # hidden, or nothing to add
     elif name == "metadata":
         found[name] = {**value, **found[name]}
     elif name == "tags":
@@ -221,27 +258,52 @@ class _Bound(AbstractContextManager[None]):
 
     def __init__(self, values: Mapping[str, Any], occasion: Occasion | None) -> None:
         self._values, self._occasion = values, occasion
-        self._binding: _Binding | None = None
+        self.is_over = False
 
     def __enter__(self) -> None:
+        self.is_over = False
         frame = _calling_frame()
         is_generator = frame is not None and frame.f_code.co_flags & _GENERATORS
-        self._binding = _Binding(
-            _newest.get(), self._values, self._occasion, frame if is_generator else None
+        newest = _newest.get()
+        # What a generator left here that was closed in another context: else it would add up.
+        while newest is not None and newest.frame is not None and newest.mark.is_over:
+            newest = newest.parent
+        binding = _Binding(
+            newest,
+            mark=self,
+            values=self._values,
+            occasion=self._occasion,
+            frame=frame if is_generator else None,
         )
-        _newest.set(self._binding)
+        _newest.set(binding)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        binding, self._binding = self._binding, None
+    def __exit__(self, *error: object) -> None:
+        self.is_over = True
         newest = _newest.get()
         # Not `reset(token)`: a generator may be closed in another context than it began in.
-        if binding is not None and newest is not None:
-            _newest.set(newest.without(binding))
+        if newest is not None:
+            _newest.set(newest.without(self))
+
+
+class Pieces(AbstractContextManager[None]):
+    """Work that began now and is done piece by piece, each in a `with` block of this.
+
+    A piece begins with what the last one left bound, and leaves nothing of it outside: so what a
+    generator binds is inside of what was bound around it, whoever asks for its pieces, and where.
+    One piece at a time.
+    """
+
+    def __init__(self) -> None:
+        self._inside = _newest.get()
+        self._outside: _Binding | None = None
+
+    def __enter__(self) -> None:
+        self._outside = _newest.get()
+        _newest.set(self._inside)
+
+    def __exit__(self, *error: object) -> None:
+        self._inside = _newest.get()
+        _newest.set(self._outside)
 
 
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR

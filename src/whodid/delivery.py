@@ -36,6 +36,7 @@ from whodid import ids, recorder
 from whodid.canonical import Encoded, tenant_of
 from whodid.errors import AuditError, ConfigError, EventError, InvalidError, StoreUnavailableError
 from whodid.event import DEFAULT_TENANT, Actor, Event, Reason, Tenant, Window
+from whodid.jsonable import guarded_text
 from whodid.redaction import redact_text
 from whodid.spool import BATCH, REJECTED, Drained, Spool
 from whodid.times import Instant
@@ -125,6 +126,11 @@ class Notices:
         self._every_s = every_s
         self._said_at: dict[str, float] = {}
         self._kept_back: dict[str, tuple[int, int, str]] = {}
+        self.begin_anew()
+        _notices.add(self)
+
+    def begin_anew(self) -> None:
+        """In a child after fork, too, where nobody lets go of a lock that another thread had."""
         self._lock = threading.RLock()
 
     def say(
@@ -140,7 +146,8 @@ class Notices:
 
         Args:
             kind: Of the line; of each kind there is one a minute.
-            text: `{count}` stands for how often it happened since the last line of the kind.
+            text: `{count}` stands for how often it happened since the last line of the kind,
+                `{events}` for so many events.
         """
         now = time.monotonic() if now is None else now
         with self._lock:
@@ -161,7 +168,9 @@ class Notices:
 
 
 def _say(level: int, text: str, count: int) -> None:
-    _logger.log(level, "%s", text.replace("{count}", f"{count:,}"))
+    events = f"{count:,} event{'s' * (count != 1)}"
+    said = text.replace("{count}", f"{count:,}").replace("{events}", events)
+    _logger.log(level, "%s", said)
 
 
 @dataclass(slots=True)
@@ -209,7 +218,7 @@ class _Desk:
         """The events as they are stored, without those that can't be.
 
         Raises:
-            InvalidError: One of them can't, and the desk is strict.
+            AuditError: One of them can't, and the desk is strict.
         """
         batch: list[Encoded] = []
         for each in events:
@@ -217,7 +226,8 @@ class _Desk:
                 batch.append(self._prepare(_identified(each)))
             except Exception as error:
                 if self._is_strict:
-                    raise
+                    # What fails closed must not take a fault of ours for something to pass over.
+                    raise error if isinstance(error, AuditError) else _unmade(error) from error
                 self.refuse(error)  # a fault of ours, too, costs the host one event and no request
         return batch
 
@@ -261,7 +271,7 @@ class _Desk:
     def refuse(self, error: Exception) -> None:
         """Count an event that can never be stored, and was not redacted, so is kept nowhere."""
         self._count(rejected=1)
-        text = f"{{count}} events can't be stored, the last one because of: {words_of(error)}"
+        text = f"{{events}} can't be stored, the last one because of: {words_of(error)}"
         self.notices.say("rejected", text, level=logging.ERROR)
 
     def _set_apart(self, batch: Sequence[Encoded], error: Exception) -> None:
@@ -306,10 +316,10 @@ class _Desk:
         self._count(spooled=len(batch))
         self._look_at = 0.0
         why = words_of(error) if error is not None else "the thread was told to end"
-        text = f"{{count}} events were not stored but spooled in {self.spool.folder}: {why}"
+        text = f"{{events}} not stored but spooled in {self.spool.folder}: {why}"
         self.notices.say("spooled", text, count=len(batch))
 
-    def lose(self, tenants: Iterable[str], reason: str, error: Exception) -> None:
+    def lose(self, tenants: Iterable[str], reason: str, error: BaseException) -> None:
         """Count events as lost, each by its tenant."""
         now = Instant.now()
         counts = Counter(tenants)
@@ -352,11 +362,11 @@ class _Desk:
     def _tell_of(self, drained: Drained) -> None:
         self._count(put_back=drained.put_back, rejected=drained.rejected)
         if drained.put_back:
-            text = "{count} spooled events were put back"
+            text = "{events} put back from the spool"
             self.notices.say("put back", text, count=drained.put_back, level=logging.INFO)
         if drained.rejected:
             where = self.spool.folder / REJECTED if self.spool else REJECTED
-            text = f"{{count}} spooled events can't be stored; they are in {where}"
+            text = f"{{events}} of the spool can't be stored, and set apart in {where}"
             self.notices.say("set apart", text, count=drained.rejected, level=logging.ERROR)
         if not drained.is_done:
             self._look_at = 0.0
@@ -383,12 +393,57 @@ class _Desk:
             for name, number in by.items():
                 setattr(self.tally, name, getattr(self.tally, name) + number)
 
-    def _say_lost(self, error: Exception, *, count: int) -> None:
-        text = f"{{count}} events were lost: {words_of(error)}"
+    def _say_lost(self, error: BaseException, *, count: int) -> None:
+        text = f"{{events}} lost: {words_of(error)}"
         self.notices.say("lost", text, count=count, level=logging.ERROR)
 
 
-class Direct:
+class _Delivering:
+    """What `Direct` and `Buffered` have in common: all but when it is written."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+        _open.add(self)
+        desk.recover(within_s=DRAIN_APART_S)
+
+    @property
+    def tally(self) -> Tally:
+        """What became of the events so far."""
+        return self._desk.tally
+
+    def prepared(self, events: Sequence[Event]) -> list[Encoded]:
+        """The events as they are stored, for an integration that appends them itself.
+
+        Those that never can be are left out, and counted.
+
+        Raises:
+            AuditError: One of them can't, and this delivery is a `Direct` one that raises.
+        """
+        return self._desk.prepared(events)
+
+    def failed(self, events: Sequence[Event], error: Exception) -> None:
+        """Do what was agreed on with events that somebody else could not write, at once.
+
+        Raises:
+            AuditError: The choice is to raise.
+        """
+        self._desk.fail(self._desk.prepared(events), error)
+
+    def recover(self, *, within_s: float | None = None) -> None:
+        """Put back what was spooled, now. What goes wrong is logged."""
+        self._desk.recover(within_s=within_s)
+
+    def close(self) -> None:
+        """Record what was lost, if that is possible now, and say what was not yet said."""
+        self._desk.finish()
+        _open.discard(self)
+
+    def begin_anew(self) -> None:
+        """In a child after fork."""
+        self._desk.begin_anew()
+
+
+class Direct(_Delivering):
     """Everything is in the store, or was dealt with as agreed, when `deliver` returns.
 
     Args:
@@ -410,21 +465,16 @@ class Direct:
         spool: Spool | None = None,
         is_lasting: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._desk = _Desk(
-            writer,
-            prepare=prepare,
-            on_failure=on_failure,
-            spool=spool,
-            is_lasting=is_lasting,
-            is_strict=on_failure == "raise",
+        super().__init__(
+            _Desk(
+                writer,
+                prepare=prepare,
+                on_failure=on_failure,
+                spool=spool,
+                is_lasting=is_lasting,
+                is_strict=on_failure == "raise",
+            )
         )
-        _open.add(self)
-        self._desk.recover(within_s=DRAIN_APART_S)
-
-    @property
-    def tally(self) -> Tally:
-        """What became of the events so far."""
-        return self._desk.tally
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Write events, all or none of them, but those that can never be stored.
@@ -442,48 +492,18 @@ class Direct:
         elif batch:
             self._desk.follow_up(within_s=DRAIN_IN_CALL_S)
 
-    def prepared(self, events: Sequence[Event]) -> list[Encoded]:
-        """The events as they are stored, for an integration that appends them itself.
-
-        Those that never can be are left out, and counted.
-
-        Raises:
-            InvalidError: One of them can't, and this delivery raises.
-        """
-        return self._desk.prepared(events)
-
-    def failed(self, events: Sequence[Event], error: Exception) -> None:
-        """Do what was agreed on with events that somebody else could not write.
-
-        Raises:
-            AuditError: The choice is to raise.
-        """
-        self._desk.fail(self._desk.prepared(events), error)
-
     def flush(self, timeout_s: float | None = None) -> bool:
         """True: nothing waits here."""
         return True
 
-    def recover(self, *, within_s: float | None = None) -> None:
-        """Put back what was spooled, now. What goes wrong is logged."""
-        self._desk.recover(within_s=within_s)
 
-    def close(self) -> None:
-        """Record what was lost, if that is possible now, and say what was not yet said."""
-        self._desk.finish()
-        _open.discard(self)
-
-    def begin_anew(self) -> None:
-        """In a child after fork."""
-        self._desk.begin_anew()
-
-
-class Buffered:
+class Buffered(_Delivering):
     """Events go into a queue in memory, and one thread writes them, in batches of up to 500.
 
-    A crash of the process (kill -9, `os._exit`) loses what is in the queue: at most `capacity` and
-    one batch, as a rule what was recorded in the last 20 ms. A usual end of the interpreter, or of
-    a child of `multiprocessing`, writes it; what is not written within 10 seconds is spooled.
+    A crash of the process (kill -9, `os._exit`, a signal that nothing in it handles) loses what is
+    in the queue: at most `capacity` and one batch, as a rule what was recorded in the last 20 ms. A
+    usual end of the interpreter, or of a child of `multiprocessing`, writes it; what is not written
+    within 10 seconds is spooled.
 
     After fork the child begins with an empty queue and a thread of its own; the parent keeps what
     is in its queue.
@@ -522,18 +542,18 @@ class Buffered:
         """
         if capacity < 1:
             raise ConfigError(f"a buffer holds at least 1 event, got {capacity}")
-        self._desk = _Desk(
-            writer,
-            prepare=prepare,
-            on_failure=on_failure,
-            spool=spool,
-            is_lasting=is_lasting,
-            is_strict=False,
-        )
         self._capacity, self._when_full, self._patience_s = capacity, when_full, patience_s
         self._make_queue()
-        _open.add(self)
-        self._desk.recover(within_s=DRAIN_APART_S)
+        super().__init__(
+            _Desk(
+                writer,
+                prepare=prepare,
+                on_failure=on_failure,
+                spool=spool,
+                is_lasting=is_lasting,
+                is_strict=False,
+            )
+        )
 
     def _make_queue(self) -> None:
         # Bytes, not events: they are a copy that nobody can change, and no work for the collector.
@@ -546,11 +566,6 @@ class Buffered:
         self._wakes_at = 0  # so many events in the queue make the thread go on, 0 while it is busy
         self._is_hurried = self._is_closed = False
         self._trouble: Exception | None = None
-
-    @property
-    def tally(self) -> Tally:
-        """What became of the events so far."""
-        return self._desk.tally
 
     @property
     def waiting(self) -> int:
@@ -572,21 +587,6 @@ class Buffered:
         if taken < len(frozen):
             self._deal_with(frozen[taken:])
 
-    def prepared(self, events: Sequence[Event]) -> list[Encoded]:
-        """The events as they are stored, for an integration that appends them itself.
-
-        Those that never can be are left out, and counted.
-        """
-        return self._desk.prepared(events)
-
-    def failed(self, events: Sequence[Event], error: Exception) -> None:
-        """Do what was agreed on with events that somebody else could not write, at once.
-
-        Raises:
-            AuditError: The choice is to raise.
-        """
-        self._desk.fail(self._desk.prepared(events), error)
-
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until all that was delivered before is written, or was dealt with as agreed.
 
@@ -597,10 +597,6 @@ class Buffered:
             until, self._is_hurried = self._put, True
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._done >= until, timeout_s)
-
-    def recover(self, *, within_s: float | None = None) -> None:
-        """Put back what was spooled, now. What goes wrong is logged."""
-        self._desk.recover(within_s=within_s)
 
     def close(self) -> None:
         """Write what is queued and end the thread. Idempotent; later events are written directly.
@@ -621,12 +617,11 @@ class Buffered:
         if left:
             late = StoreUnavailableError(f"the store took more than {EXIT_TIMEOUT_S:g} s")
             self._desk.give_up(self._prepared(left), late)
-        self._desk.finish()
-        _open.discard(self)
+        super().close()
 
     def begin_anew(self) -> None:
         """In a child after fork."""
-        self._desk.begin_anew()
+        super().begin_anew()
         self._make_queue()
 
     # -- in the callers' threads
@@ -703,11 +698,16 @@ class Buffered:
             while batch := self._take():
                 try:
                     self._write(batch)
-                except Exception as error:  # the thread must live on; they are counted
-                    _logger.exception("%s events were lost by a fault of whodid", len(batch))
+                except Exception as error:  # the thread must live on
+                    _logger.debug("a fault of whodid", exc_info=error)
                     self._desk.lose(map(_frozen_tenant, batch), "fault", error)
-                with self._changed:
-                    self._finish(len(batch))
+                except BaseException as error:
+                    if self._desk.on_failure != "spool":
+                        self._desk.lose(map(_frozen_tenant, batch), "ended", error)
+                    raise
+                finally:  # also if the thread is told to end: who flushes must not wait for ever
+                    with self._changed:
+                        self._finish(len(batch))
         finally:
             with self._changed:
                 self._thread = None
@@ -801,17 +801,23 @@ def _drop_event(tenant: str, reason: str, loss: _Loss) -> Event:
     )
 
 
+def _unmade(error: Exception) -> EventError:
+    return EventError("$", f"it can't be made ready to be stored: {type(error).__name__}")
+
+
 def words_of(error: BaseException) -> str:
-    """What an error says, without what a driver may have put into its message."""
+    """What an error says in one line, without what a driver may have put into its message."""
     if isinstance(error, AuditError):
         return str(error)
-    said = redact_text(str(error)).strip().partition("\n")[0][:300]
+    lines = redact_text(guarded_text(error)).strip().splitlines() or [""]
+    said = lines[0][:300]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 # -- the end of the process, and fork ------------------------------------------------------------
 
-_open: weakref.WeakSet[Direct | Buffered] = weakref.WeakSet()
+_open: weakref.WeakSet[_Delivering] = weakref.WeakSet()
+_notices: weakref.WeakSet[Notices] = weakref.WeakSet()
 
 
 def _close_all() -> None:
@@ -829,6 +835,8 @@ def _close_with_process(buffered: Buffered) -> None:
 
 
 def _begin_anew() -> None:
+    for notices in list(_notices):
+        notices.begin_anew()
     for each in list(_open):
         each.begin_anew()
 

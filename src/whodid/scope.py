@@ -11,7 +11,8 @@ def run_report(): ...
 
 The target is looked at before and after, and what differs is the event's changes. An exception
 makes the outcome: denied when it says that something is forbidden, else error, with its type and
-message; it goes on as if the scope were not there.
+message; it goes on as if the scope were not there. A generator that is given up before its end has
+neither succeeded nor failed, and makes no event.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
+
+from msgspec import UNSET
 
 from whodid.changes import diff
-from whodid.describe import Describer, snapshot_of
+from whodid.describe import Describer, message_of, snapshot_of
 from whodid.event import ErrorDetail, Reason
-from whodid.jsonable import cut, guarded_text
+from whodid.jsonable import cut
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MAX_MESSAGE, _MAX_TYPE = 4_096, 256
@@ -103,12 +106,13 @@ class Scope:
         if self.is_cancelled or isinstance(error, GeneratorExit):
             return
         milliseconds = (time.perf_counter() - self._started) * 1_000
-        fields = self._fields(error, milliseconds)
         if error is None:
+            fields = self._fields(None, milliseconds)
             self.event_id = self._audit.record(self._action, **fields)
             return
         # The host's exception is the one that counts, whatever becomes of the event.
         with self._audit.guarded("scope"):
+            fields = self._fields(error, milliseconds)
             self.event_id = self._audit.record(self._action, **fields)
 
     async def __aenter__(self) -> Self:
@@ -123,33 +127,21 @@ class Scope:
         self.__exit__(kind, error, trace)
 
     def __call__(self, function: _F) -> _F:
-        """The function, each of its calls in a scope of its own."""
-        audit, action, arguments = self._audit, self._action, self._arguments
+        """The function, each of its calls in a scope of its own.
 
+        Coroutine functions and generators of both kinds may be decorated, too; a generator's scope
+        lasts from its first piece to its end.
+        """
+        anew = functools.partial(Scope, self._audit, self._action, self._arguments)
         if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def awaited(*args: Any, **kwargs: Any) -> Any:
-                with Scope(audit, action, arguments):
-                    return await function(*args, **kwargs)
-
-            return awaited  # type: ignore[return-value]  # called and awaited as the function is
-
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def generated(*args: Any, **kwargs: Any) -> Any:
-                with Scope(audit, action, arguments):
-                    return (yield from function(*args, **kwargs))
-
-            return generated  # type: ignore[return-value]  # iterated as the function is
-
-        @functools.wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            with Scope(audit, action, arguments):
-                return function(*args, **kwargs)
-
-        return called  # type: ignore[return-value]  # called as the function is
+            wrapped = _awaited(function, anew)
+        elif inspect.isasyncgenfunction(function):
+            wrapped = _iterated_async(function, anew)
+        elif inspect.isgeneratorfunction(function):
+            wrapped = _iterated(function, anew)
+        else:
+            wrapped = _called(function, anew)
+        return functools.wraps(function)(wrapped)  # type: ignore[return-value]  # used as it is
 
     def _snapshot(self) -> Mapping[str, Any] | None:
         target = self._arguments.get("target")
@@ -172,6 +164,55 @@ class Scope:
         if fields["outcome"] == "error":
             fields["error"] = ErrorDetail(
                 type=cut(type(error).__qualname__, _MAX_TYPE),
-                message=cut(guarded_text(error), _MAX_MESSAGE),
+                message=message_of(error, limit=_MAX_MESSAGE) or UNSET,
             )
         return fields
+
+
+_Wrapped: TypeAlias = Callable[..., Any]
+_Anew: TypeAlias = Callable[[], Scope]
+
+
+def _called(function: _Wrapped, anew: _Anew) -> _Wrapped:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with anew():
+            return function(*args, **kwargs)
+
+    return called
+
+
+def _awaited(function: _Wrapped, anew: _Anew) -> _Wrapped:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        with anew():
+            return await function(*args, **kwargs)
+
+    return awaited
+
+
+def _iterated(function: _Wrapped, anew: _Anew) -> _Wrapped:
+    def iterated(*args: Any, **kwargs: Any) -> Any:
+        with anew():
+            return (yield from function(*args, **kwargs))
+
+    return iterated
+
+
+def _iterated_async(function: _Wrapped, anew: _Anew) -> _Wrapped:
+    # What `yield from` is to other generators there is not for async ones (PEP 380, 525).
+    async def iterated(*args: Any, **kwargs: Any) -> Any:
+        with anew():
+            async with aclosing(function(*args, **kwargs)) as pieces:
+                step = anext(pieces)
+                while True:
+                    try:
+                        piece = await step
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        step = pieces.asend((yield piece))
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - thrown in for the pieces
+                        step = pieces.athrow(error)
+
+    return iterated

@@ -4,7 +4,7 @@ A folder of files with one event a line, as clients send them, redacted already.
 writes to a file of its own, which it holds a lock on; a file without one belongs to nobody, and
 whoever puts events back takes it. A crash while putting back repeats at most one file: events have
 their ids before they come here, so that the store knows them again. What can never be stored goes
-to `rejected.jsonl`, with the reason.
+to `rejected.jsonl`, with the reason. Other files and folders there are left alone.
 
 Not here: when events go in and out (`delivery`).
 """
@@ -12,6 +12,7 @@ Not here: when events go in and out (`delivery`).
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import threading
 import time
@@ -44,7 +45,7 @@ _write_event = msgspec.json.Encoder(enc_hook=event.write_hook).encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """What became of waiting events.
+    """What became of waiting events, since that was said last.
 
     Attributes:
         put_back: The store has them.
@@ -76,11 +77,12 @@ class Spool:
         self._check_folder()
         self._own: _File | None = None
         self._claim: _Claim | None = None
+        self._put_back_count = self._rejected_count = 0
         self._make_locks()
         _spools.add(self)
 
     def add(self, batch: Sequence[Encoded]) -> None:
-        """Keep events, in order.
+        """Keep events, in order; each must have its id.
 
         Durable when it returns. All or nothing. A crash inside leaves nothing, or a torn line that
         is set apart later.
@@ -99,8 +101,7 @@ class Spool:
             try:
                 file.write(lines)
             except OSError:
-                self._own = None  # what comes next may fit into another file
-                file.close()
+                self._close_own()  # what comes next may fit into another file
                 raise
 
     def drain(self, append: Append, *, within_s: float | None = None) -> Drained:
@@ -118,7 +119,10 @@ class Spool:
                 through; what is left goes on waiting.
         """
         with self._draining:
-            return self._drain(append, within_s=within_s)
+            is_done = self._drain(append, within_s=within_s)
+            put_back, rejected = self._put_back_count, self._rejected_count
+            self._put_back_count = self._rejected_count = 0
+            return Drained(put_back=put_back, rejected=rejected, is_done=is_done)
 
     def reject(self, batch: Sequence[Encoded], reason: str) -> None:
         """Set events apart that can never be stored.
@@ -136,9 +140,7 @@ class Spool:
     def close(self) -> None:
         """Let go of the files; what waits goes on waiting. Idempotent."""
         with self._adding:
-            if self._own is not None:
-                self._own.close()
-                self._own = None
+            self._close_own()
         with self._draining:
             self._release_claim()
 
@@ -147,12 +149,17 @@ class Spool:
     def _usable_file(self) -> _File:
         """This process's file; another one when that is large or gone."""
         if self._own is not None and (self._own.is_gone() or self._own.size >= FILE_BYTES):
-            self._own.close()
-            self._own = None
+            self._close_own()
         if self._own is None:
             self._make_folder()
             self._own = _File.create(self.folder)
         return self._own
+
+    def _close_own(self) -> None:
+        # Forgotten first: a child that is forked in between must not close the number once more.
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
 
     def _check_room(self, wanted: int) -> None:
         size = self.size_bytes()
@@ -178,13 +185,13 @@ class Spool:
             raise ConfigError(f"others may write to the spool {self.folder}; chmod 700 it")
 
     def _files(self, *, with_rejected: bool = False) -> Iterator[tuple[Path, int]]:
-        """Path and size of each file, oldest first."""
+        """Path and size of each file of ours, oldest first."""
         try:
             names = sorted(os.listdir(self.folder))
         except OSError:
             return
         for name in names:
-            if name != REJECTED or with_rejected:
+            if _NAME.fullmatch(name) or (with_rejected and name == REJECTED):
                 try:
                     yield self.folder / name, (self.folder / name).stat().st_size
                 except OSError:
@@ -192,22 +199,22 @@ class Spool:
 
     # -- draining
 
-    def _drain(self, append: Append, *, within_s: float | None) -> Drained:
+    def _drain(self, append: Append, *, within_s: float | None) -> bool:
+        """Put events back, and count them; False when time was up before all had their turn."""
         until = None if within_s is None else time.monotonic() + within_s
-        put_back = rejected = 0
         while (claim := self._claim or self._next_claim()) is not None:
             self._claim = claim
             while lines := claim.read():
                 batch, refused = self._read(lines)
                 refused += self._put_back(batch, append)
-                put_back += len(lines) - refused
-                rejected += refused
+                self._put_back_count += len(lines) - refused
+                self._rejected_count += refused
                 claim.advance(len(lines))
                 if until is not None and time.monotonic() >= until:
                     self._leave(claim)
-                    return Drained(put_back=put_back, rejected=rejected, is_done=False)
+                    return False
             self._leave(claim)
-        return Drained(put_back=put_back, rejected=rejected)
+        return True
 
     def _leave(self, claim: _Claim) -> None:
         """Delete a file that has nothing left."""
@@ -217,19 +224,26 @@ class Spool:
             self._claim = None
 
     def _next_claim(self) -> _Claim | None:
+        """The oldest file that belongs to nobody.
+
+        Raises:
+            StoreUnavailableError: There are only such as this process may not read.
+        """
         with self._adding:
-            if self._own is not None:  # the next event goes into another file
-                self._own.close()
-                self._own = None
+            self._close_own()  # the next event goes into another file
+        trouble: OSError | None = None
         for path, _ in self._files():
-            claim = self._take(path)
+            try:
+                claim = _Claim.take(path)
+            except OSError as error:  # e.g. of another account's: it must not hold up the others
+                trouble = trouble or error
+                continue
             if claim is not None:
                 return claim
+        if trouble is not None:
+            with self._translated():
+                raise trouble
         return None
-
-    def _take(self, path: Path) -> _Claim | None:
-        with self._translated():
-            return _Claim.take(path)
 
     def _read(self, lines: Sequence[bytes]) -> tuple[list[Encoded], int]:
         """The events of these lines, and how many are none and were set apart."""
@@ -280,19 +294,18 @@ class Spool:
         self._draining = threading.RLock()
 
     def _release_claim(self) -> None:
-        if self._claim is not None:
-            self._claim.close()
-            self._claim = None
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.close()
 
     def _begin_anew(self) -> None:
         """In a child after fork: the files are the parent's, and stay locked as long as it lives.
 
         The lock belongs to what the two share; closing the child's copy does not end it.
         """
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        self._close_own()
         self._release_claim()
+        self._put_back_count = self._rejected_count = 0
         self._make_locks()
 
 
@@ -386,6 +399,7 @@ class _Claim:
         os.close(self._descriptor)
 
 
+_NAME = re.compile(r"\d{20}-\d+-[0-9a-f]{8}\.jsonl")  # as `_File.create` gives
 _TORN = b"\0"  # before the rest of a line whose writer was killed: no event begins so
 
 

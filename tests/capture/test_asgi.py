@@ -557,6 +557,39 @@ def test_a_cancelled_request_is_no_error(audit: AuditLog) -> None:
     assert audit.search() == []
 
 
+def test_what_a_request_became_is_told_though_its_client_has_gone(audit: AuditLog) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 403, "headers": []})
+        await asyncio.Event().wait()
+
+    async def sent(_message: Any) -> None:
+        begun.set()
+
+    async def cancel() -> None:
+        scope = {"type": "http", "path": "/", "headers": [], "method": "GET"}
+        middle = AuditMiddleware(app, audit)
+        task = asyncio.create_task(middle(scope, _nothing, sent))  # type: ignore[arg-type]  # never called
+        await begun.wait()
+        task.cancel()
+        await task
+
+    begun = asyncio.Event()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel())
+    assert the_event(audit, "").action == "access.check"
+
+
+def test_a_secret_in_a_path_is_masked_by_the_name_that_the_route_gives_it(audit: AuditLog) -> None:
+    async def reset(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("no", 403)
+
+    a_client(an_app(audit, routes=[Route("/reset/{token}", reset)])).get("/reset/hunter2")
+
+    event = the_event(audit, "")
+    assert event.request
+    assert (event.request.url, event.targets[0].id) == ("/reset/masked", "/reset/masked")
+
+
 async def _nothing(*_: Any) -> None:
     raise AssertionError("not to be called")
 

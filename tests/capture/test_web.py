@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from whodid import actions
 from whodid.capture.web import (
+    MAX_FAULTS,
     MAX_USER_AGENT,
     ForwardedHeader,
     Incoming,
@@ -384,17 +385,21 @@ def test_a_path_is_excluded_with_all_below_it_and_nothing_beside_it() -> None:
 
 
 class AnOccasion(WebOccasion):
-    __slots__ = ("found", "given")
+    __slots__ = ("found", "given", "named")
 
     def __init__(self, given: Incoming, options: WebOptions | None = None) -> None:
         super().__init__(options or WebOptions(), given_id=None, find_actor=None)
         self.given, self.found = given, "/invoices/{id}"
+        self.named: dict[str, object] = {}
 
     def read(self) -> Incoming:
         return self.given
 
     def route(self) -> str | None:
         return self.found
+
+    def parameters(self) -> Mapping[str, object]:
+        return self.named
 
 
 def an_incoming(**only_what_matters: Any) -> Incoming:
@@ -438,6 +443,47 @@ def test_an_event_before_the_answer_has_no_status_and_one_after_it_has() -> None
     assert (before.status, before.duration_ms, before.route) == (UNSET, UNSET, "/invoices/{id}")
     assert after.status == 204
     assert after.duration_ms is not UNSET
+
+
+@pytest.mark.parametrize(
+    ("path", "named", "masked"),
+    [
+        ("/reset/hunter2/7", {"token": "hunter2", "id": 7}, "/reset/masked/7"),
+        (b"/reset/hunter%202", {"token": "hunter 2"}, "/reset/masked"),
+        ("/reset/žaba".encode(), {"reset_token": "žaba"}, "/reset/masked"),
+        ("/reset/HUNTER2", {"token": "hunter2"}, "/reset/%7Btoken%7D"),
+        (b"/reset/4711", {"pin": 4711}, "/reset/masked"),
+        (b"/reset/a%2Fb", {"id": "a/b"}, "/reset/a%2Fb"),
+        ("/reset/", {"token": ""}, "/reset/"),
+    ],
+)
+def test_a_secret_in_a_path_is_masked_by_the_name_that_the_route_gives_it(
+    path: str | bytes, named: dict[str, object], masked: str
+) -> None:
+    occasion = AnOccasion(an_incoming(path=path))
+    occasion.found, occasion.named = "/reset/{token}", named
+    occasion.answered(403)
+
+    (denied,) = occasion.due()
+    assert denied["targets"][0].id == masked
+    assert occasion.request
+    assert occasion.request.url == masked
+
+
+def test_a_refusal_that_is_told_already_is_still_a_request() -> None:
+    occasion = AnOccasion(an_incoming(method="POST"), WebOptions(record_requests=True))
+    occasion.is_refusal_told = True
+    occasion.answered(401)
+
+    assert [fields["action"] for fields in occasion.due()] == ["http.create"]
+
+
+def test_a_request_that_never_ends_does_not_remember_exceptions_without_end() -> None:
+    occasion = AnOccasion(an_incoming())
+    for number in range(2 * MAX_FAULTS):
+        occasion.failed(ValueError(f"no. {number}"))
+
+    assert len(occasion.due()) == MAX_FAULTS
 
 
 def test_what_a_host_assigns_is_kept() -> None:

@@ -155,6 +155,18 @@ def test_no_secret_of_a_request_reaches_the_disk(audit: AuditLog, tmp_path: Path
     assert SECRET.encode() not in written
 
 
+def test_a_secret_in_a_path_is_masked_by_the_name_that_the_route_gives_it(audit: AuditLog) -> None:
+    app = a_flask_app(audit)
+    app.add_url_rule("/reset/<token>", "reset", lambda token: ("no", 403))
+
+    a_client(app).get("/reset/hunter2")
+
+    event = the_event(audit, "")
+    assert event.request
+    assert (event.request.url, event.targets[0].id) == ("/reset/masked", "/reset/masked")
+    assert event.request.route == "/reset/{token}"
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_is_a_denied_access_check(audit: AuditLog, status: int) -> None:
     a_client(a_flask_app(audit)).get(f"/status/{status}")

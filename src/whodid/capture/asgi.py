@@ -21,7 +21,16 @@ import anyio
 import anyio.to_thread
 
 from whodid import context
-from whodid.capture.web import Fields, ForwardedHeader, Incoming, WebOccasion, WebOptions
+from whodid.capture.web import (
+    ANONYMOUS,
+    Fields,
+    ForwardedHeader,
+    Incoming,
+    WebOccasion,
+    WebOptions,
+    given_actor,
+    note_error,
+)
 from whodid.describe import actor_of
 from whodid.errors import AuditError
 from whodid.event import Actor
@@ -36,20 +45,10 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 FindActor: TypeAlias = Callable[[Scope], object]
 
+__all__ = ["SCOPE_KEY", "AuditMiddleware", "note_error", "route_of"]
+
 SCOPE_KEY = "whodid.occasion"
 """Where in the scope the request's occasion is, for hosts that know more than the middleware."""
-
-_ANONYMOUS = Actor(type="anonymous")
-
-
-def note_error(error: BaseException) -> None:
-    """Record an exception that the framework turns into an answer without passing it on.
-
-    For hooks such as Litestar's `after_exception`. Outside of a request it does nothing.
-    """
-    occasion = context.current_occasion()
-    if isinstance(occasion, WebOccasion):
-        occasion.failed(error)
 
 
 class AuditMiddleware:
@@ -119,6 +118,9 @@ class AuditMiddleware:
         with context.occasion(occasion):
             try:
                 await self.app(scope, receive, answer.send)
+            except anyio.get_cancelled_exc_class():
+                await self._tell(occasion)  # what it had become before the client went away
+                raise
             except Exception as error:
                 if error is not answer.lost:
                     with self._audit.guarded("asgi"):
@@ -138,13 +140,12 @@ class AuditMiddleware:
 
     def _actor(self, scope: Scope) -> Actor | None:
         if self._find_actor is not None:
-            found = self._find_actor(scope)
-            return _ANONYMOUS if found is None else actor_of(found, self._audit.describers)
+            return given_actor(self._find_actor(scope), self._audit.describers)
         user = scope.get("user")
         if user is None:
             return None
         if not getattr(user, "is_authenticated", True):
-            return _ANONYMOUS
+            return ANONYMOUS
         actor = actor_of(user, self._audit.describers)
         return actor if actor.id else _named(user, actor)
 
@@ -262,6 +263,9 @@ class _AsgiOccasion(WebOccasion):
 
     def route(self) -> str | None:
         return route_of(self._scope)
+
+    def parameters(self) -> Mapping[str, object]:
+        return self._scope.get("path_params") or {}
 
     def is_nowhere(self) -> bool:
         """Was a websocket closed because there is none at its path, rather than refused?"""

@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from types import FrameType
 from typing import Any, Literal, TypeAlias, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from msgspec import UNSET
 
+from whodid import context
 from whodid.context import Occasion
+from whodid.describe import Describer, actor_of, message_of
 from whodid.errors import ConfigError, UnavailableError
 from whodid.event import (
     Actor,
@@ -39,7 +41,7 @@ from whodid.event import (
 )
 from whodid.ids import uuid7
 from whodid.jsonable import MAX_TEXT, cut, guarded_text, plain
-from whodid.redaction import MASK, redact_text
+from whodid.redaction import MASK, WORD_MASK, is_secret_name
 
 ForwardedHeader: TypeAlias = Literal["x-forwarded-for", "forwarded"]
 FORWARDED_HEADERS: tuple[ForwardedHeader, ...] = get_args(ForwardedHeader)
@@ -49,6 +51,7 @@ Fields: TypeAlias = Mapping[str, Any]
 MAX_USER_AGENT = 300  # characters
 MAX_REQUEST_ID = 128
 MAX_FORWARDED = 16  # addresses that are kept as claims, the nearest ones
+MAX_FAULTS = 100
 _MAX_SHORT = 256
 _MAX_URL = 2_048
 _MAX_METHOD = 16
@@ -237,11 +240,9 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
 def error_of(error: BaseException) -> ErrorDetail:
     """What broke: type, message without secrets and cut, fingerprint; no locals, no bodies."""
     error = _only(error)
-    # Redacted before it is cut: half of a secret would no longer look like one.
-    message = cut(redact_text(_message(error)), MAX_TEXT)
     return ErrorDetail(
         type=plain(type(error).__name__[:_MAX_SHORT]) or UNSET,
-        message=plain(message) or UNSET,
+        message=message_of(error, limit=MAX_TEXT) or UNSET,
         fingerprint=fingerprint(error),
     )
 
@@ -251,30 +252,6 @@ def _only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _message(error: BaseException) -> str:
-    """The exception's text, without the values that some libraries put in it."""
-    try:
-        # pydantic's and FastAPI's quote the input, which is the body.
-        errors = getattr(error, "errors", None)
-        if type(error).__name__.endswith("ValidationError") and callable(errors):
-            return _invalid_places(errors())
-        # SQLAlchemy's append the statement's parameters.
-        original = getattr(error, "orig", None)
-        if hasattr(error, "hide_parameters") and isinstance(original, BaseException):
-            return guarded_text(original)
-    except Exception:  # noqa: BLE001 - a host's exception: the event says its type at least
-        return ""
-    return guarded_text(error)
-
-
-def _invalid_places(errors: Sequence[Mapping[str, Any]]) -> str:
-    places = [
-        f"{'.'.join(map(str, each.get('loc', ())))}: {each.get('type', 'invalid')}"
-        for each in errors[:20]
-    ]
-    return f"{len(errors)} invalid: {', '.join(places)}"
 
 
 # -- what a finished request means ---------------------------------------------------------------
@@ -407,11 +384,12 @@ class WebOccasion(Occasion):
         request_id: Taken from the request or made.
         status: Of the answer, None before it begins.
         duration_ms: Until the answer began.
+        is_refusal_told: An event tells already why the request is refused.
     """
 
     __slots__ = (
         "_begun", "_client", "_faults", "_faults_told", "_incoming", "_is_told", "_request",
-        "_trace", "duration_ms", "options", "request_id", "status",
+        "_trace", "duration_ms", "is_refusal_told", "options", "request_id", "status",
     )  # fmt: skip
     # Set through their properties, by the initializer above this one.
     _client: Client | None
@@ -430,7 +408,7 @@ class WebOccasion(Occasion):
         self._incoming: Incoming | None = None
         self._faults: list[ErrorDetail] = []
         self._faults_told = 0
-        self._is_told = False
+        self._is_told = self.is_refusal_told = False
         self.options = options
         self.request_id = request_id(given_id)
         self.status: int | None = None
@@ -444,11 +422,33 @@ class WebOccasion(Occasion):
         """The template of the route, None before it is known."""
         raise NotImplementedError
 
+    def parameters(self) -> Mapping[str, object]:
+        """What the route found in the path, by the names that it has there; empty before."""
+        raise NotImplementedError
+
     @property
     def incoming(self) -> Incoming:
         if self._incoming is None:
             self._incoming = self.read()
         return self._incoming
+
+    @property
+    def path(self) -> str | bytes:
+        """The path as it came; what the route gives the name of a secret is masked in it."""
+        path = self.incoming.path
+        secrets = [
+            guarded_text(value)
+            for name, value in self.parameters().items()
+            if is_secret_name(name) and value
+        ]
+        if not secrets:
+            return path
+        text = unquote(path)
+        for secret in secrets:
+            if secret not in text:  # it was written in another way than the host reads it
+                return self.route() or f"/{WORD_MASK}"
+            text = text.replace(secret, WORD_MASK)
+        return text
 
     @property
     def request(self) -> Request | None:
@@ -460,7 +460,7 @@ class WebOccasion(Occasion):
             id=self.request_id,
             method=_printable(seen.method)[:_MAX_METHOD] or UNSET,
             route=cut(_printable(route), _MAX_SHORT) or UNSET if route else UNSET,
-            url=stripped_url(seen.path, seen.query) or UNSET,
+            url=stripped_url(self.path, seen.query) or UNSET,
             status=UNSET if self.status is None else self.status,
             duration_ms=UNSET if self.duration_ms is None else self.duration_ms,
         )
@@ -503,13 +503,19 @@ class WebOccasion(Occasion):
         self.duration_ms = round((time.perf_counter() - self._begun) * 1_000, 3)
 
     def failed(self, error: BaseException) -> None:
-        """An exception that nobody caught; the same one may be seen in several places."""
+        """An exception that nobody caught; the same one may be seen in several places.
+
+        The first 100 different ones of a request are told: a websocket may stay open for days.
+        """
         if not isinstance(error, Exception) or is_disconnect(error):
             return
         if isinstance(error, UnavailableError):
             return  # the store failed a host that fails closed: it could not be told that, either
         detail = error_of(error)
-        if all((detail.type, detail.message) != (seen.type, seen.message) for seen in self._faults):
+        is_new = all(
+            (detail.type, detail.message) != (seen.type, seen.message) for seen in self._faults
+        )
+        if is_new and len(self._faults) < MAX_FAULTS:
             self._faults.append(detail)
         if self.status is None:
             self.answered(500)
@@ -538,8 +544,32 @@ class WebOccasion(Occasion):
         return events
 
     def _of_answer(self, status: int) -> Iterator[Fields]:
-        path = stripped_url(self.incoming.path)
-        if (refused := denial(status, path)) is not None:
+        path = stripped_url(self.path)
+        refused = None if self.is_refusal_told else denial(status, path)
+        if refused is not None:
             yield refused
         if self.options.record_requests:
             yield traffic(self.incoming.method, status, path)
+
+
+def note_error(error: BaseException) -> None:
+    """Record an exception that the framework turns into an answer without passing it on.
+
+    For error handlers, signals, and hooks such as Litestar's `after_exception`. Outside of a
+    request it does nothing.
+    """
+    occasion = context.current_occasion()
+    if isinstance(occasion, WebOccasion):
+        occasion.failed(error)
+
+
+def given_actor(found: object, describers: Sequence[Describer]) -> Actor:
+    """The actor that a host's own `find_actor` has found; None is nobody.
+
+    Raises:
+        TypeError: It found a mapping or a text that names none.
+    """
+    return ANONYMOUS if found is None else actor_of(found, describers)
+
+
+ANONYMOUS = Actor(type="anonymous")

@@ -20,12 +20,18 @@ from __future__ import annotations
 import contextvars
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from whodid import context
-from whodid.capture.web import ForwardedHeader, Incoming, WebOccasion, WebOptions
-from whodid.describe import actor_of
+from whodid.capture.web import (
+    ForwardedHeader,
+    Incoming,
+    WebOccasion,
+    WebOptions,
+    given_actor,
+    note_error,
+)
 from whodid.errors import AuditError
 from whodid.event import Actor
 from whodid.jsonable import cut
@@ -39,20 +45,10 @@ App: TypeAlias = Callable[[Environ, Any], Iterable[bytes]]
 FindActor: TypeAlias = Callable[[Environ], object]
 Run: TypeAlias = Callable[..., Any]  # `Context.run`: gives what the function gives
 
+__all__ = ["ENVIRON_KEY", "AuditMiddleware", "note_error"]
+
 ENVIRON_KEY = "whodid.occasion"
 """Where in the environ the request's occasion is, for hosts that know more than the middleware."""
-
-_ANONYMOUS = Actor(type="anonymous")
-
-
-def note_error(error: BaseException) -> None:
-    """Record an exception that the framework turns into an answer without passing it on.
-
-    For error handlers and signals. Outside of a request it does nothing.
-    """
-    occasion = context.current_occasion()
-    if isinstance(occasion, WebOccasion):
-        occasion.failed(error)
 
 
 class AuditMiddleware:
@@ -129,8 +125,7 @@ class AuditMiddleware:
 
     def _actor(self, environ: Environ) -> Actor | None:
         if self._find_actor is not None:
-            found = self._find_actor(environ)
-            return _ANONYMOUS if found is None else actor_of(found, self._audit.describers)
+            return given_actor(self._find_actor(environ), self._audit.describers)
         name = cut(str(environ.get("REMOTE_USER") or ""), 256)
         return Actor(type="user", id=name, name=name) if name else None
 
@@ -251,7 +246,7 @@ class _SizedBody(_Body):
 
 
 class _WsgiOccasion(WebOccasion):
-    __slots__ = ("_environ", "_path", "_rule")
+    __slots__ = ("_environ", "_flask", "_path")
 
     def __init__(
         self,
@@ -265,7 +260,7 @@ class _WsgiOccasion(WebOccasion):
         self._environ = environ
         # As it came: what is inside may move parts of it.
         self._path = _path(environ)
-        self._rule: object = None
+        self._flask: object = None
 
     def read(self) -> Incoming:
         environ = self._environ
@@ -282,11 +277,18 @@ class _WsgiOccasion(WebOccasion):
         )
 
     def route(self) -> str | None:
-        return _template(self._rule or _rule_of(self._environ), self._environ)
+        return _template(getattr(self._flasks(), "url_rule", None), self._environ)
+
+    def parameters(self) -> Mapping[str, object]:
+        return getattr(self._flasks(), "view_args", None) or {}
 
     def answered(self, status: int) -> None:
         super().answered(status)
-        self._rule = _rule_of(self._environ) or self._rule
+        self._flask = self._flasks()
+
+    def _flasks(self) -> object:
+        """Flask's own request, which it takes away again when the view has returned."""
+        return self._environ.get("werkzeug.request") or self._flask
 
 
 def _path(environ: Environ) -> str:
@@ -311,11 +313,6 @@ def _code(status: str) -> int:
 
 
 _RULE_PART = re.compile(r"<(?:[^<>:]*:)?([^<>]+)>")
-
-
-def _rule_of(environ: Environ) -> object:
-    """The rule that Flask has found for the request; it forgets it when the view has returned."""
-    return getattr(environ.get("werkzeug.request"), "url_rule", None)
 
 
 def _template(rule: object, environ: Environ) -> str | None:

@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 from msgspec import UNSET
 
+from whodid.errors import StoreUnavailableError
 from whodid.event import Actor, Client, Event, Source, Target, Tenant, packed_ip
 from whodid.recorder import prepare_activity
 from whodid.stores.base import EventStore
@@ -164,9 +165,14 @@ class Readings:
     def _write(self, key: _Key, written: Future[None], event: Event) -> None:
         try:
             self._store.append([prepare_activity(event)])
-        except BaseException as error:  # noqa: BLE001 - raised by `note`, for whoever waits
+        except Exception as error:  # noqa: BLE001 - raised by `note`, for whoever waits
             self._forget(key, written)
             written.set_exception(error)
+        except BaseException:
+            # This thread is told to end; those that wait for it are not.
+            self._forget(key, written)
+            written.set_exception(StoreUnavailableError("the reading was not written; try again"))
+            raise
         else:
             if not self._is_lasting():
                 self._forget(key, written)

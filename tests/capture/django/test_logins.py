@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import django
 import pytest
 from django.contrib.auth import authenticate
+from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
@@ -172,7 +174,56 @@ def test_a_name_of_no_account_is_told(told: Told) -> None:
     assert event.reason
     assert event.reason.code == "unknown_user"
     assert event.actor.type == "anonymous"
-    assert (event.targets[0].id, event.targets[0].name) == (UNSET, "eve@example.com")
+    assert (event.targets[0].id, event.targets[0].name) == (UNSET, MASK)  # names are none here
+
+
+def test_an_address_of_no_account_is_told_where_people_sign_in_with_theirs(told: Told) -> None:
+    backends = ["tests.capture.django.test_logins.ByAddress"]
+    with override_settings(AUTHENTICATION_BACKENDS=backends):
+        assert authenticate(email="eve@example.com", password="wrong") is None
+
+    assert one(told(), "user.login").targets[0].name == "eve@example.com"
+
+
+class ByAddress(BaseBackend):
+    """Looks for accounts by their e-mail address, of which it knows none."""
+
+
+class AsksTheNetwork:
+    """A password validator that asks a service, which does not answer."""
+
+    asked: ClassVar[list[str]] = []
+
+    def validate(self, password: str, user: object = None) -> None:
+        self.asked.append(password)
+        raise ConnectionError("no answer")
+
+
+def test_a_validator_of_somebody_else_s_is_not_asked_about_a_name(told: Told) -> None:
+    validators = [
+        {"NAME": f"{__name__}.AsksTheNetwork"},
+        {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    ]
+    with override_settings(AUTH_PASSWORD_VALIDATORS=validators):
+        _try("eve")
+        _try("4711")
+
+    assert AsksTheNetwork.asked == []
+    assert [event.targets[0].name for event in told()] == [MASK, "4711"]
+
+
+def test_a_name_that_no_database_can_look_for_is_told(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_number(name: str) -> User:
+        return User.objects.get(pk=int(name))
+
+    monkeypatch.setattr(User._default_manager, "get_by_natural_key", by_number)
+    backends = ["tests.capture.django.test_logins.ByAddress"]
+    with override_settings(AUTHENTICATION_BACKENDS=backends):
+        authenticate(email="9" * 40, password="wrong")
+
+    assert one(told(), "user.login").outcome == "failure"
 
 
 def test_an_account_that_is_suspended_is_told_as_such(told: Told) -> None:
@@ -242,15 +293,19 @@ def test_a_name_that_could_be_a_password_is_masked(name: str) -> None:
     assert kept_username(name) == MASK
 
 
-@pytest.mark.parametrize("name", ["admin", "root", "test", "4711", "eve@example.com", ""])
+@pytest.mark.parametrize("name", ["admin", "root", "test", "4711", ""])
 def test_a_name_that_can_be_no_password_is_kept(name: str) -> None:
     assert kept_username(name) == name
 
 
 def test_where_any_text_may_be_a_password_only_addresses_are_kept() -> None:
     with override_settings(AUTH_PASSWORD_VALIDATORS=[]):
-        assert kept_username("admin") == MASK
-        assert kept_username("eve@example.com") == "eve@example.com"
+        assert kept_username("admin", is_address=True) == MASK
+        assert kept_username("eve@example.com", is_address=True) == "eve@example.com"
+
+
+def test_what_looks_like_an_address_may_be_a_password_where_names_are_none() -> None:
+    assert kept_username("P@ssw0rd.Go") == MASK
 
 
 def test_a_password_in_the_field_of_the_name_is_not_kept(told: Told) -> None:

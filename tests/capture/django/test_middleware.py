@@ -9,7 +9,9 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from io import BytesIO
 from typing import BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import FileWrapper
@@ -19,8 +21,10 @@ import uvicorn
 from django.contrib.auth.models import Group
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpRequest, HttpResponse
+from django.db import connections
+from django.http import FileResponse, HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
+from django.urls import path
 from msgspec import UNSET
 
 from tests.capture.django.site import (
@@ -33,7 +37,11 @@ from tests.capture.django.site import (
     one,
     site,
 )
-from whodid.event import Event
+from whodid import context
+from whodid.capture.django import audit
+from whodid.capture.django.middleware import DjangoOccasion, occasion_of
+from whodid.capture.web import WebOptions
+from whodid.event import Actor, Event
 
 Told = Callable[[], list[Event]]
 HERE = __name__
@@ -105,6 +113,47 @@ def test_the_tenant_is_the_one_that_the_project_names(told: Told) -> None:
     tenant = one(told(), "role.create").tenant
     assert tenant
     assert tenant.id == "acme"
+
+
+def find_and_note_tenant(request: HttpRequest) -> str:
+    Group.objects.create(name="of the tenant")
+    return "acme"
+
+
+def test_finding_the_tenant_may_make_events_of_its_own(told: Told) -> None:
+    with override_settings(WHODID={"tenant": f"{HERE}.find_and_note_tenant"}):
+        a_browser().get("/make/editors/")
+
+    tenants = {event.targets[0].name: event.tenant for event in told()}
+    assert {name: tenant and tenant.id for name, tenant in tenants.items()} == {
+        "of the tenant": "default",
+        "editors": "acme",
+    }
+
+
+TOGETHER = threading.Barrier(2)
+
+
+def find_together(request: HttpRequest) -> Actor:
+    TOGETHER.wait(20)
+    context.current()  # as what it asks for may make an event of its own
+    return Actor(type="user", id="7")
+
+
+def test_threads_of_one_request_ask_each_for_itself_who_acts() -> None:
+    occasion = DjangoOccasion(RequestFactory().get("/"), WebOptions())
+
+    def ask() -> object:
+        with context.occasion(occasion):
+            return occasion.ask_actor()
+
+    with (
+        override_settings(WHODID={"actor": f"{HERE}.find_together"}),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        asked = [pool.submit(ask) for _ in range(2)]
+
+        assert [each.result(30) for each in asked] == [Actor(type="user", id="7")] * 2
 
 
 def test_a_secret_in_a_path_is_masked_by_the_name_that_the_route_gives_it(told: Told) -> None:
@@ -183,6 +232,135 @@ def test_an_exception_in_the_middle_of_an_async_stream_is_an_event(told: Told) -
     asyncio.run(visit())
 
     assert actions(told()) == ["role.create", "error.raise"]
+
+
+def test_what_a_stream_binds_is_inside_of_the_request_and_gone_after_it(told: Told) -> None:
+    before = context._newest.get()
+    answer = a_browser(a_user()).get("/stream-as/robot/")
+
+    pieces = iter(answer.streaming_content)
+    for _ in range(3):
+        next(pieces)
+        assert context.current() == context.Context()
+    assert list(pieces) == []
+
+    made = [event for event in told() if event.action == "role.create"]
+    assert [event.actor.id for event in made] == ["robot", "robot"]
+    assert context._newest.get() is before  # nothing is kept of a stream that has ended
+
+
+def test_what_an_async_stream_binds_is_inside_of_the_request(told: Told) -> None:
+    async def visit() -> None:
+        answer = await an_async_browser().get("/stream-async-as/robot/")
+        async for _ in answer.streaming_content:
+            assert context.current() == context.Context()
+
+    asyncio.run(visit())
+
+    made = [event for event in told() if event.action == "role.create"]
+    assert [event.actor.id for event in made] == ["robot", "robot"]
+
+
+def test_the_end_of_a_stream_that_nobody_wants_any_more_is_a_part_of_the_request(
+    told: Told,
+) -> None:
+    answer = a_browser(a_user()).get("/stream-as/robot/")
+
+    next(iter(answer.streaming_content))
+    answer.close()
+
+    (event,) = (event for event in told() if event.targets[0].name == "at the end")
+    assert event.actor.name == "ana"
+    assert event.request
+
+
+class Broken(BytesIO):
+    """A file of a disk that fails."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            raise OSError("the disk is gone")
+        return super().read(4)
+
+
+def break_off(request: HttpRequest) -> FileResponse:
+    return FileResponse(Broken(b"12345678"), filename="broken.txt")
+
+
+def test_a_file_that_can_not_be_read_to_its_end_is_an_event(told: Told) -> None:
+    with override_settings(ROOT_URLCONF=(path("file/", break_off),)):
+        answer = a_browser().get("/file/")
+        with pytest.raises(OSError, match="the disk is gone"):
+            b"".join(answer.streaming_content)
+
+    event = one(told(), "error.raise")
+    assert event.error
+    assert (event.error.type, event.error.message) == ("OSError", "the disk is gone")
+    assert event.request
+    assert event.request.status == 200
+
+
+async def record_async(request: HttpRequest) -> HttpResponse:
+    for number in (1, 2):
+        audit.record("invoice.send", target=("invoice", number))
+    return HttpResponse()
+
+
+def test_an_async_view_may_record_by_itself(told: Told) -> None:
+    browser = an_async_browser(a_user())
+    told()
+
+    async def visit() -> None:
+        await browser.get("/record/")
+
+    def serve() -> None:
+        """As a server does, in a thread where nothing has asked the database yet."""
+        asyncio.run(visit())
+        connections.close_all()
+
+    urls = (path("record/", record_async),)
+    with override_settings(ROOT_URLCONF=urls), ThreadPoolExecutor(1) as thread:
+        thread.submit(serve).result()
+
+    events = told()
+    assert [event.targets[0].id for event in events] == ["1", "2"]
+    assert {event.actor.name for event in events} == {"ana"}
+
+
+async def hang(request: HttpRequest) -> HttpResponse:
+    """Note an exception, and wait for a client that is gone."""
+    occasion = occasion_of(request)
+    assert occasion is not None
+    occasion.failed(ValueError("noted"))
+    _cancel()
+    await asyncio.Event().wait()
+    return HttpResponse()
+
+
+async def refuse_async(request: HttpRequest) -> HttpResponse:
+    _cancel()  # which comes true at the next wait, that is while it is told
+    return HttpResponse(status=403)
+
+
+def _cancel() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+@pytest.mark.parametrize(("address", "action"), [("hang", "error.raise"), ("no", "access.check")])
+def test_what_a_request_became_is_told_though_its_client_has_gone(
+    address: str, action: str, told: Told
+) -> None:
+    async def visit() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(an_async_browser().get(f"/{address}/"))
+
+    urls = (path("hang/", hang), path("no/", refuse_async))
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[AUDIT]):
+        asyncio.run(visit())
+
+    assert actions(told()) == [action]
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -311,9 +489,9 @@ class _Quiet(WSGIRequestHandler):
         """Not into the tests' output."""
 
 
-def _get(port: int, path: str) -> tuple[int, bytes]:
+def _get(port: int, address: str) -> tuple[int, bytes]:
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("GET", path, headers={"User-Agent": "curl/8"})
+    connection.request("GET", address, headers={"User-Agent": "curl/8"})
     answer = connection.getresponse()
     try:
         return answer.status, answer.read()
@@ -354,7 +532,7 @@ def test_a_real_server_s_requests_are_told(
     port: int = request.getfixturevalue(server)
 
     statuses = [
-        _get(port, path)[0] for path in ("/refuse/", "/make-async/editors/", "/answer/200/")
+        _get(port, each)[0] for each in ("/refuse/", "/make-async/editors/", "/answer/200/")
     ]
 
     assert statuses == [403, 200, 200]
@@ -386,8 +564,8 @@ def test_a_real_server_s_streams_pass(
     server: str, told: Told, request: pytest.FixtureRequest
 ) -> None:
     port: int = request.getfixturevalue(server)
-    path = "/stream/editors/" if server == "wsgi_port" else "/stream-async/editors/"
+    address = "/stream/editors/" if server == "wsgi_port" else "/stream-async/editors/"
 
-    assert _get(port, path) == (200, b"begun, done")
+    assert _get(port, address) == (200, b"begun, done")
     assert Group.objects.filter(name="editors").exists()
     assert actions(told()) == ["role.create"]

@@ -35,6 +35,11 @@ app.conf.update(
 )
 
 
+@signals.setup_logging.connect(weak=False)
+def _leave_logging(**_: object) -> None:
+    """As it is: else a worker sets the level of all loggers, and other tests hear nothing."""
+
+
 def _make(name: str) -> None:
     """The worker's threads go on; their connections must not."""
     try:

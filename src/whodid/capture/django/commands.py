@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from whodid import context
 from whodid.capture.django.failures import record_error
+from whodid.capture.django.guard import is_ours, ours
 from whodid.event import Actor
 
 _SERVERS = frozenset(
@@ -26,9 +27,10 @@ _SERVERS = frozenset(
 def install(settings: object) -> None:
     """Wrap Django's method. Idempotent."""
     execute = BaseCommand.execute
-    if hasattr(execute, "__wrapped__"):
+    if is_ours(execute):
         return
 
+    @ours
     @functools.wraps(execute)
     def told(self: BaseCommand, *args: Any, **options: Any) -> Any:
         name = type(self).__module__.rpartition(".")[2]

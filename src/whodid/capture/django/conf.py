@@ -15,9 +15,11 @@ event is committed with the change that it tells of.
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings as project
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import setting_changed
 from django.db import connections
 from django.utils.module_loading import import_string
@@ -125,21 +128,16 @@ def read_settings(given: object) -> Settings:
     chosen: dict[str, Any] = {}
     for name, kind in _PLAIN.items():
         if given.get(name) is not None:
-            chosen[name] = _checked(
-                name, os.fspath(given[name]) if kind is str else given[name], kind
-            )
+            chosen[name] = _checked(name, given[name], kind)
     chosen["web"] = WebOptions(
         **{ours: given[name] for name, ours in _WEB_KEYS.items() if name in given}
     )
     chosen |= _callbacks(given)
-    names = _names(given, "exclude_models"), _names(given, "include_models")
+    names = _models(given, "exclude_models"), _models(given, "include_models")
     chosen["excluded"] = (_EXCLUDED | names[0]) - names[1]
-    chosen["only"] = _names(given, "only_models")
-    chosen["settings_models"] = tuple(given.get("settings_models", ()))
-    chosen["redaction"] = Rules(
-        names=SECRET_NAMES | frozenset(given.get("redact_names", ())),
-        fields=given.get("redact_fields", {}),
-    )
+    chosen["only"] = _models(given, "only_models")
+    chosen["settings_models"] = _listed(given, "settings_models", "site.Preferences")
+    chosen["redaction"] = _rules(given)
     if chosen.get("on_failure", "spool") not in ("spool", "raise", "drop"):
         raise ConfigError("WHODID['on_failure']: expected spool, raise or drop")
     if chosen.get("bulk_limit", 1) < 1:
@@ -148,6 +146,8 @@ def read_settings(given: object) -> Settings:
 
 
 def _checked(name: str, value: object, kind: type) -> object:
+    if kind is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"WHODID[{name!r}]: expected {kind.__name__}, got {type(value).__name__}")
     return value
@@ -182,11 +182,24 @@ def _callback(name: str, given: Any) -> Callback:  # whatever the project has th
     return found  # type: ignore[no-any-return]  # whatever the project has there
 
 
-def _names(given: Mapping[str, Any], name: str) -> frozenset[str]:
+def _rules(given: Mapping[str, Any]) -> Rules:
+    fields = given.get("redact_fields", {})
+    if not isinstance(fields, Mapping):
+        raise ConfigError("WHODID['redact_fields']: expected a dict such as {'salary': 'hash'}")
+    names = _listed(given, "redact_names", "loyalty_number")
+    return Rules(names=SECRET_NAMES | frozenset(names), fields=fields)
+
+
+def _models(given: Mapping[str, Any], name: str) -> frozenset[str]:
+    return frozenset(each.lower() for each in _listed(given, name, "shop.Invoice"))
+
+
+def _listed(given: Mapping[str, Any], name: str, example: str) -> tuple[str, ...]:
     listed = given.get(name, ())
-    if isinstance(listed, str):
-        raise ConfigError(f"WHODID[{name!r}]: expected a list of names such as shop.Invoice")
-    return frozenset(str(each).lower() for each in listed)
+    # One text would be taken for a list of its letters.
+    if not isinstance(listed, Collection) or isinstance(listed, str | bytes | Mapping):
+        raise ConfigError(f"WHODID[{name!r}]: expected a list of names such as {example}")
+    return tuple(map(str, listed))
 
 
 # -- the log -------------------------------------------------------------------------------------
@@ -209,7 +222,9 @@ def get_audit() -> AuditLog:
         return known[1]
     with _lock:
         if _log is None or _log[0] != key:
-            _log = (key, _make(settings))
+            replaced, _log = _log, (key, _make(settings))
+            if replaced is not None:
+                replaced[1].close()  # what it holds is written, what it spooled is free to all
         return _log[1]
 
 
@@ -265,16 +280,33 @@ def hosted_store(alias: str) -> HostedSqliteStore:
     @contextmanager
     def connect() -> Iterator[Any]:
         own = connections[alias]
-        own.ensure_connection()
+        try:
+            own.ensure_connection()
+        except SynchronousOnlyOperation:
+            _connect_beside_loop(own)
         yield own.connection
 
     return HostedSqliteStore(connect, path=None if in_memory else Path(name))
 
 
+def _connect_beside_loop(own: Any) -> None:
+    """Have a connection in the thread of an event loop, where Django opens none.
+
+    It is for us alone there, and no task comes in between while an event is written: what Django
+    guards against can't happen. Writing blocks the loop, as in every async host.
+    """
+    if own.connection is None:
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(own.ensure_connection).result()
+
+
 def _spool_of(store: object) -> str | None:
-    """A folder of this process's own for a database in memory; else the log knows one."""
+    """A folder of this log's own for a database in memory; else the log knows one.
+
+    Made at first need. Nobody can have put events there: its name is a secret until then.
+    """
     if isinstance(store, HostedSqliteStore) and not hasattr(store, "path"):
-        return str(Path(tempfile.gettempdir()) / f"whodid-spool-{os.getpid()}")
+        return str(Path(tempfile.gettempdir()) / f"whodid-spool-{secrets.token_hex(16)}")
     return None
 
 

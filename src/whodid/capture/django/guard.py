@@ -1,4 +1,4 @@
-"""What stands around every statement of Django's: the gap detector, and "no queries here".
+"""What stands around Django's own code: the gap detector, "no queries here", a mark of ours.
 
 Statements that the ORM's capture knows of are claimed while they run (`claimed`). A statement that
 changes a recorded table and that nobody has claimed is raw SQL, or a way into the database that is
@@ -12,8 +12,8 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import connections
@@ -23,8 +23,9 @@ from whodid import context
 from whodid.jsonable import cut, guarded_text, label
 
 _MAX_STATEMENT = 2_000
+_MAX_REMEMBERED = 10_000  # characters: what is longer holds its values, and is not seen again
 _WRITES = re.compile(
-    r"""(?: \s | /\*.*?\*/ | --[^\n]*\n )*
+    r"""(?: \s | (?>/\*.*?\*/) | --[^\n]*\n )*  # atomic: many comments must not be tried in turn
         (?: INSERT | UPDATE | DELETE | REPLACE | MERGE | TRUNCATE | WITH )\b""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
@@ -42,6 +43,20 @@ _NO_NAME = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ALIAS = re.compile(r"[TUVWXYZ]\d+")  # Django's own names for tables
+
+
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
+
+
+def ours(function: _FunctionT) -> _FunctionT:
+    """Mark what stands in place of a function of Django's."""
+    function._whodid = True  # type: ignore[attr-defined]  # functions have such
+    return function
+
+
+def is_ours(function: object) -> bool:
+    """Is it what we have put there? Others wrap Django's functions, too, but in other things."""
+    return getattr(function, "_whodid", False) is True
 
 
 class QueryRefusedError(RuntimeError):
@@ -129,32 +144,38 @@ def _watch(sender: object, connection: Any, **_: object) -> None:
 
 
 def _guarded(
-    execute: Callable[..., Any], sql: str, params: Any, many: bool, known: Mapping[str, Any]
+    execute: Callable[..., Any], sql: Any, params: Any, many: bool, known: Mapping[str, Any]
 ) -> Any:
     if _state.is_quiet:
         raise QueryRefusedError("no query is made for the name of an object")
-    if _state.claims is None or not _WRITES.match(sql):
+    if _state.claims is None:
         return execute(sql, params, many, known)
-    table = _watched_table(sql)
-    if table is None or table in _state.claims or not context.is_recording():
+    text = sql if sql.__class__ is str else _text_of(sql, known["connection"])
+    if not _WRITES.match(text):
         return execute(sql, params, many, known)
-    return _recorded(execute, sql, params, many, known, table)
+    table = _table_of(text) if len(text) <= _MAX_REMEMBERED else _find_table(text)
+    if table is None or table in _state.claims or not _is_watched(table):
+        return execute(sql, params, many, known)
+    return _recorded(partial(execute, sql, params, many, known), text, table, known)
 
 
-def _recorded(
-    execute: Callable[..., Any],
-    sql: str,
-    params: Any,
-    many: bool,
-    known: Mapping[str, Any],
-    table: str,
-) -> Any:
+def _text_of(sql: Any, connection: Any) -> str:
+    """A statement that is no text, such as psycopg's composed ones; empty if it can't be read."""
+    try:
+        if isinstance(sql, bytes):
+            return sql.decode()
+        return str(sql.as_string(connection.connection) if hasattr(sql, "as_string") else sql)
+    except Exception:  # noqa: BLE001 - of the host: it is executed as it would be without us
+        return ""
+
+
+def _recorded(execute: Callable[[], Any], sql: str, table: str, known: Mapping[str, Any]) -> Any:
     from whodid.capture.django import unit
     from whodid.capture.django.conf import get_audit
 
     connection, cursor = known["connection"], known["cursor"]
     with unit.together(connection.alias):
-        result = execute(sql, params, many, known)
+        result = execute()
         with get_audit().guarded("a statement of SQL"):
             rows = getattr(cursor, "rowcount", -1)
             if rows != 0:
@@ -167,7 +188,6 @@ def _recorded(
     return result
 
 
-@lru_cache(maxsize=512)
 def template_of(sql: str) -> str:
     """A statement without values and comments, at most 2,000 characters."""
     return cut(" ".join(_bare(guarded_text(sql)).split()), _MAX_STATEMENT)
@@ -200,12 +220,17 @@ def _names() -> frozenset[str]:
     )
 
 
-@lru_cache(maxsize=512)
-def _watched_table(sql: str) -> str | None:
-    """The table that a statement writes to, if its rows are recorded."""
+def _find_table(sql: str) -> str | None:
+    """The table that a statement writes to."""
+    found = _TABLE.search(_bare(sql))
+    return found["table"] if found is not None else None
+
+
+_table_of = lru_cache(maxsize=512)(_find_table)
+
+
+def _is_watched(table: str) -> bool:
+    """Are changes of its rows recorded, here and now?"""
     from whodid.capture.django import fields
 
-    found = _TABLE.search(_bare(sql))
-    if found is None:
-        return None
-    return found["table"] if found["table"] in fields.tables() else None
+    return table in fields.tables() and context.is_recording()

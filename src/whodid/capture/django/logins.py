@@ -2,7 +2,8 @@
 
 Django's signals tell of most of it; the serializers of REST frameworks, which sign people in for a
 token without them, are wrapped. The password is never looked at. Of a name that no account has,
-only what can be no password is kept: people type those into the wrong field.
+only what can be no password is kept: people type those into the wrong field. What can be none is
+asked of Django's own validators alone: those of others may ask a service in the network.
 
 Not here: what happens to an account (`accounts`), who acts in a request (`middleware`).
 """
@@ -16,20 +17,22 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_user_model, password_validation
 from django.contrib.auth.password_validation import get_default_password_validators
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.core.exceptions import ValidationError
-from django.db.models import Model
+from django.db.models import EmailField, Model
 from msgspec import UNSET, UnsetType
 
 from whodid.capture.django import unit
 from whodid.capture.django.conf import get_audit
+from whodid.capture.django.guard import is_ours, ours
 from whodid.capture.django.middleware import mark_refused
 from whodid.capture.django.people import ANONYMOUS, account_of, actor_of
 from whodid.event import Auth, AuthMethod, Target
 from whodid.redaction import MASK
 
+_MAX_NAME = 200  # characters
 _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,128}\.[^@\s.]{2,}")
 _METHODS: tuple[tuple[str, AuthMethod], ...] = (
     ("ldap", "ldap"),
@@ -64,26 +67,44 @@ def method_of(backend: object) -> AuthMethod | UnsetType:
     return next((method for part, method in _METHODS if part in name), UNSET)
 
 
-def kept_username(name: str) -> str:
+def kept_username(name: str, *, is_address: bool = False) -> str:
     """A name that no account has, or a mask if it may be a password.
 
-    Kept are e-mail addresses, and what the project's validators would refuse as a password.
+    Kept is what those of the project's validators that are Django's own would refuse as a password.
+
+    Args:
+        is_address: People sign in with their e-mail address here; then one is kept. Where they sign
+            in with a name, what looks like an address may be a password.
     """
-    if not name or _ADDRESS.fullmatch(name):
+    if not name or (is_address and _ADDRESS.fullmatch(name)):
         return name
+    return name if len(name) <= _MAX_NAME and _is_refused_as_password(name) else MASK
+
+
+def _is_refused_as_password(name: str) -> bool:
     for validator in get_default_password_validators():
+        if type(validator).__module__ != password_validation.__name__:
+            continue
         try:
             validator.validate(name)
         except ValidationError:
-            return name if len(name) <= 200 else MASK
-    return MASK
+            return True
+    return False
+
+
+def _is_address(key: str) -> bool:
+    """Are credentials of this name e-mail addresses?"""
+    model: Any = get_user_model()
+    named = model._meta.get_field(model.USERNAME_FIELD)
+    return key == "email" or (key == named.name and isinstance(named, EmailField))
 
 
 def _wrap(serializer: Any, find_user: Callable[[Any, Any], object]) -> None:
     validate = serializer.validate
-    if hasattr(validate, "__wrapped__"):
+    if is_ours(validate):
         return
 
+    @ours
     @functools.wraps(validate)
     def told(self: Any, attrs: Any) -> Any:
         given = validate(self, attrs)
@@ -118,12 +139,12 @@ def _signed_out(sender: object, user: object = None, **_: object) -> None:
 
 def _failed(sender: object, credentials: Mapping[str, Any], **_: object) -> None:
     with get_audit().guarded("a failed sign-in"):
-        name = _tried(credentials)
+        key, name = _tried(credentials)
         user = _find_user(name) if name else None
         event = get_audit().draft(
             "user.login",
             actor=(actor_of(user) if user is not None else None) or ANONYMOUS,
-            target=_target(user, name),
+            target=_target(user, name, is_address=_is_address(key)),
             outcome="failure",
             reason=_reason(user, name),
         )
@@ -131,27 +152,31 @@ def _failed(sender: object, credentials: Mapping[str, Any], **_: object) -> None
         mark_refused()
 
 
-def _tried(credentials: Mapping[str, Any]) -> str | None:
-    """The name that was tried; None when the credentials hold none."""
+def _tried(credentials: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Under which key the credentials hold a name, and the name; None when they hold none."""
     for key in (str(get_user_model().USERNAME_FIELD), "username", "email"):
         if isinstance(name := credentials.get(key), str):
-            return name
-    return None
+            return key, name
+    return "", None
 
 
 def _find_user(name: str) -> Model | None:
     model = get_user_model()
     try:
         found: Model = model._default_manager.get_by_natural_key(name)  # type: ignore[attr-defined]  # of Django's own managers, else it is not asked
-    except (model.DoesNotExist, model.MultipleObjectsReturned, AttributeError, ValueError):
+    except (model.DoesNotExist, model.MultipleObjectsReturned):
         return None
+    except Exception:  # noqa: BLE001 - of a manager or a database that can't look for such a name
+        return None  # the failure is told all the same
     return found
 
 
-def _target(user: Model | None, name: str | None) -> Target | None:
+def _target(user: Model | None, name: str | None, *, is_address: bool) -> Target | None:
     if user is not None:
         return account_of(user)
-    return None if name is None else Target(type="user", name=kept_username(name) or UNSET)
+    if name is None:
+        return None
+    return Target(type="user", name=kept_username(name, is_address=is_address) or UNSET)
 
 
 def _reason(user: Model | None, name: str | None) -> str | None:

@@ -2,17 +2,21 @@
 
 Who acts is asked when an event is made, since token authentication knows only in the view. What is
 asked of Django leaves no trace: no session is flushed, no page begins to depend on cookies, and a
-request without events costs no query.
+request without events costs no query; but one that an async view answers costs those for its user,
+who can't be asked for in the event loop.
 
 Not here: signing in (`logins`), the request's own description (`capture.web`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -31,18 +35,19 @@ from django.utils.functional import LazyObject, empty
 from msgspec import UNSET
 
 from whodid import context, describe
-from whodid.capture.django import unit
+from whodid.capture.django import checks, unit
 from whodid.capture.django.conf import get_audit, get_settings
 from whodid.capture.django.people import ANONYMOUS, actor_of, principal_of, username_of
-from whodid.capture.web import Fields, Incoming, WebOccasion, WebOptions
+from whodid.capture.web import Incoming, WebOccasion, WebOptions
+from whodid.errors import AuditError
 from whodid.event import Actor, Delegation, Principal, Tenant
-from whodid.redaction import WORD_MASK, is_secret_name
+
+_logger = logging.getLogger("whodid")
 
 GetResponse = Callable[[HttpRequest], Any]
 _ATTRIBUTE = "_whodid_occasion"
 _HIJACKERS = "hijack_history"  # where django-hijack keeps who is really there
 _IMPERSONATION = Delegation(kind="impersonation")
-_REFUSED = (401, 403)
 _People = tuple[object, Actor | None, Principal | None]
 
 
@@ -52,13 +57,12 @@ class DjangoOccasion(WebOccasion):
     Attributes:
         http: The request, which is filled in while it is answered.
         is_open: Is it still being answered? Exceptions are told when it ends.
-        is_refusal_told: An event tells already why it is refused.
         caught: An exception that a middleware may make an answer of.
     """
 
     __slots__ = (
         "_asking", "_delegation", "_loaded", "_on_behalf_of", "_people", "_tenant", "caught",
-        "http", "is_open", "is_refusal_told",
+        "http", "is_open",
     )  # fmt: skip
 
     # Set through their properties, by the initializer above this one.
@@ -69,20 +73,15 @@ class DjangoOccasion(WebOccasion):
     def __init__(self, http: HttpRequest, options: WebOptions) -> None:
         self.http = http
         self._people: _People | None = None
-        self._asking: int | None = None
+        self._asking: set[tuple[str, int]] = set()
         self._loaded: tuple[object, object] | None = None
-        self.is_open, self.is_refusal_told = True, False
+        self.is_open = True
         self.caught: Exception | None = None
         super().__init__(
             options,
             given_id=http.META.get(_meta(options.request_id_header)),
             find_actor=self._find_actor,
         )
-
-    @property
-    def incoming(self) -> Incoming:
-        """As it is known now: once the route is, secrets in the path are known by their names."""
-        return self.read()
 
     def read(self) -> Incoming:
         meta = self.http.META
@@ -91,7 +90,7 @@ class DjangoOccasion(WebOccasion):
         port = str(meta.get("REMOTE_PORT") or "")
         return Incoming(
             method=self.http.method or "",
-            path=self._path(),
+            path=self.http.path,
             query=meta.get("QUERY_STRING", ""),
             peer=meta.get("REMOTE_ADDR"),
             port=int(port) if port.isdecimal() and 0 < int(port) <= 65_535 else None,
@@ -100,32 +99,14 @@ class DjangoOccasion(WebOccasion):
             traceparent=[trace] if trace else [],
         )
 
-    def _path(self) -> str:
-        match = self.http.resolver_match
-        path = self.http.path
-        for name, value in (match.kwargs if match else {}).items():
-            if is_secret_name(name) and isinstance(value, str) and value:
-                path = path.replace(value, WORD_MASK)
-        return path
-
     def route(self) -> str | None:
         match = self.http.resolver_match
         return "/" + match.route.lstrip("/") if match is not None and match.route else None
 
-    def _of_answer(self, status: int) -> Iterator[Fields]:
-        if self.is_refusal_told and status in _REFUSED:
-            return iter(())
-        return super()._of_answer(status)
-
-    @property
-    def is_due(self) -> bool:
-        """Has the request become an event since it was last asked?"""
-        is_answer_due = self.status is not None and not self._is_told
-        return (
-            len(self._faults) > self._faults_told
-            or is_answer_due
-            and (self.status in _REFUSED or self.options.record_requests)
-        )
+    def parameters(self) -> Mapping[str, object]:
+        """The named parts of the address."""
+        match = self.http.resolver_match
+        return match.kwargs if match is not None else {}
 
     @property
     def on_behalf_of(self) -> Principal | None:
@@ -149,8 +130,9 @@ class DjangoOccasion(WebOccasion):
     def tenant(self) -> Tenant | None:
         """Whose data this is, once the project can tell."""
         if self._tenant is None and (find := get_settings().find_tenant) is not None:
-            with get_audit().guarded("finding the tenant of a request"):
-                self._tenant = _tenant_of(find(self.http))
+            with self._once("tenant") as is_first, get_audit().guarded("the tenant of a request"):
+                if is_first:
+                    self._tenant = _tenant_of(find(self.http))
         return self._tenant
 
     @tenant.setter
@@ -170,17 +152,28 @@ class DjangoOccasion(WebOccasion):
 
     def _asked(self) -> tuple[Actor | None, Principal | None]:
         """Who acts, and for whom: asked each time, since views authenticate late."""
-        thread = threading.get_ident()
-        if self._asking == thread:
-            # Loading the user made an event of its own, whose actor this would be.
-            return self._people[1:] if self._people else (None, None)
-        self._asking = thread
-        try:
+        with self._once("actor") as is_first:
+            if not is_first:
+                return self._people[1:] if self._people else (None, None)
             find = get_settings().find_actor
             found = find(self.http) if find is not None else None
             return self._by_user() if found is None else _given(found)
+
+    @contextmanager
+    def _once(self, what: str) -> Iterator[bool]:
+        """Is this thread not yet asking the project the same?
+
+        What is asked may make an event of its own, which would ask for itself. Views that work in
+        several threads ask in each.
+        """
+        asking = (what, threading.get_ident())
+        is_first = asking not in self._asking
+        self._asking.add(asking)
+        try:
+            yield is_first
         finally:
-            self._asking = None
+            if is_first:
+                self._asking.discard(asking)
 
     def _by_user(self) -> tuple[Actor | None, Principal | None]:
         user = self.load_user()
@@ -245,6 +238,7 @@ class AuditMiddleware:
     async_capable = True
 
     def __init__(self, get_response: GetResponse) -> None:
+        checks.check_app_is_installed("AuditMiddleware")
         self.get_response = get_response
         self._options = get_settings().web
         self._is_async = iscoroutinefunction(get_response)
@@ -279,6 +273,9 @@ class AuditMiddleware:
         with context.occasion(occasion):
             try:
                 response = await self.get_response(request)
+            except asyncio.CancelledError:
+                await _tell_async(occasion)  # what had happened before the client went away
+                raise
             except Exception as error:
                 self._broke(occasion, error)
                 await _tell_async(occasion)
@@ -293,7 +290,7 @@ class AuditMiddleware:
         if occasion is not None:
             occasion.caught = exception
 
-    def _load_user(
+    async def _load_user(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> None:
         occasion = occasion_of(request)
@@ -301,7 +298,7 @@ class AuditMiddleware:
             return
         if settings.SESSION_COOKIE_NAME in request.COOKIES:
             with get_audit().guarded("loading the user of an async view"):
-                occasion.load_user()
+                await sync_to_async(occasion.load_user, thread_sensitive=True)()
 
     def _begun(self, request: HttpRequest) -> DjangoOccasion | None:
         """The occasion of a request; None when it has one, or is to be left alone."""
@@ -321,13 +318,10 @@ class AuditMiddleware:
             occasion.answered(response.status_code)
             if occasion.caught is not None and response.status_code >= 500:
                 occasion.failed(occasion.caught)
+            occasion.caught = None  # it holds all that the view had
             response[self._options.request_id_header] = occasion.request_id
-            # A file makes no events, and wrapped it could not be sent by the operating system.
-            is_file = getattr(response, "file_to_stream", None) is not None
-            if getattr(response, "streaming", False) and not is_file:
-                pieces = response.streaming_content
-                within = _WithinAsync if response.is_async else _Within
-                response.streaming_content = within(pieces, occasion)
+            if getattr(response, "streaming", False):
+                _put_within(response, occasion)
 
 
 def occasion_of(request: object) -> DjangoOccasion | None:
@@ -339,7 +333,7 @@ def occasion_of(request: object) -> DjangoOccasion | None:
 def mark_refused() -> None:
     """Say that an event tells already why this request is refused."""
     occasion = context.current_occasion()
-    if isinstance(occasion, DjangoOccasion):
+    if isinstance(occasion, WebOccasion):
         occasion.is_refusal_told = True
 
 
@@ -358,8 +352,15 @@ def _tell(occasion: DjangoOccasion) -> None:
 
 async def _tell_async(occasion: DjangoOccasion) -> None:
     occasion.is_open = False
-    if occasion.is_due and context.is_recording():
-        await sync_to_async(_tell, thread_sensitive=True)(occasion)
+    if not occasion.is_due or not context.is_recording():
+        return
+    told = asyncio.ensure_future(sync_to_async(_tell, thread_sensitive=True)(occasion))
+    try:
+        await asyncio.shield(told)
+    except asyncio.CancelledError:
+        # The request is over: what it became is written all the same, in its own thread.
+        await asyncio.wait([told])
+        raise
 
 
 def _note_exception(sender: object, request: HttpRequest | None = None, **_: object) -> None:
@@ -380,8 +381,30 @@ def _note_exception(sender: object, request: HttpRequest | None = None, **_: obj
             setattr(request, _ATTRIBUTE, occasion)
         occasion.failed(error)
         occasion.status = 500
-        with context.occasion(occasion):
-            _tell(occasion)
+        try:
+            with context.occasion(occasion):
+                _tell(occasion)
+        except AuditError as trouble:
+            # The request fails already, and what a receiver raises would pass by Django's answer.
+            _logger.error("an exception could not be recorded: %s", trouble)
+
+
+def _put_within(response: Any, occasion: DjangoOccasion) -> None:
+    """Have the pieces of an answer made with the request as their occasion."""
+    within = _WithinAsync if response.is_async else _Within
+    # Where the server sends files by itself it takes this one, and nothing of ours is between.
+    file = getattr(response, "file_to_stream", None)
+    # Django closes what it was given first, and outside of the request's context.
+    ends, response._resource_closers = response._resource_closers, []
+    response.streaming_content = pieces = within(response.streaming_content, occasion)
+    response._resource_closers += [pieces.in_context(end) for end in ends]
+    if file is not None:
+        response.file_to_stream = file
+
+
+def _broke_within(occasion: DjangoOccasion, error: Exception) -> None:
+    with get_audit().guarded("an answer breaking off"):
+        occasion.failed(error)
 
 
 class _Within:
@@ -389,27 +412,25 @@ class _Within:
 
     def __init__(self, pieces: Iterator[Any], occasion: DjangoOccasion) -> None:
         self._pieces, self._occasion = iter(pieces), occasion
+        self._context = context.Pieces()
 
     def __iter__(self) -> _Within:
         return self
 
     def __next__(self) -> Any:
-        with context.occasion(self._occasion):
+        with self._context:
             try:
                 return next(self._pieces)
             except StopIteration:
                 raise
             except Exception as error:
-                self._occasion.failed(error)
+                _broke_within(self._occasion, error)
                 _tell(self._occasion)
                 raise
 
-    def close(self) -> None:
-        """As the pieces are closed."""
-        close = getattr(self._pieces, "close", None)
-        if close is not None:
-            with context.occasion(self._occasion):
-                close()
+    def in_context(self, end: Callable[[], object]) -> Callable[[], None]:
+        """What ends the pieces, in the context in which they were made."""
+        return partial(_within, self._context, end)
 
 
 class _WithinAsync:
@@ -417,27 +438,37 @@ class _WithinAsync:
 
     def __init__(self, pieces: AsyncIterator[Any], occasion: DjangoOccasion) -> None:
         self._pieces, self._occasion = pieces.__aiter__(), occasion
+        self._context = context.Pieces()
 
     def __aiter__(self) -> _WithinAsync:
         return self
 
     async def __anext__(self) -> Any:
-        with context.occasion(self._occasion):
+        with self._context:
             try:
                 return await self._pieces.__anext__()
             except StopAsyncIteration:
                 raise
             except Exception as error:
-                self._occasion.failed(error)
+                _broke_within(self._occasion, error)
                 await _tell_async(self._occasion)
                 raise
+
+    def in_context(self, end: Callable[[], object]) -> Callable[[], None]:
+        """What ends the pieces, in the context in which they were made."""
+        return partial(_within, self._context, end)
 
     async def aclose(self) -> None:
         """As the pieces are closed."""
         close: Callable[[], Awaitable[None]] | None = getattr(self._pieces, "aclose", None)
         if close is not None:
-            with context.occasion(self._occasion):
+            with self._context:
                 await close()
+
+
+def _within(pieces: context.Pieces, end: Callable[[], object]) -> None:
+    with pieces:
+        end()
 
 
 # -- asking Django without a trace ---------------------------------------------------------------

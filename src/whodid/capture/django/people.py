@@ -139,7 +139,8 @@ def loaded(value: object, name: str) -> Any:
     if isinstance(getattr(type(value), name, None), DeferredAttribute):
         return None
     try:
-        return getattr(value, name, None)
+        with without_queries():
+            return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - a host's property: what can't be read is not known
         return None
 
