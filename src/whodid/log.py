@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -37,7 +38,7 @@ from whodid.delivery import (
     words_of,
 )
 from whodid.describe import Describer, target_of
-from whodid.errors import AuditError, ConfigError
+from whodid.errors import AuditError, ConfigError, StoreUnavailableError, UnavailableError
 from whodid.event import DEFAULT_TENANT, Event, Source, StoredEvent
 from whodid.hash_key import find_hash_key
 from whodid.query.parse import parse
@@ -79,6 +80,7 @@ class AuditLog:
         key: str | None = None,
         redaction: Rules | None = None,
         describers: Sequence[Describer] = (),
+        opens_late: bool = False,
         is_lasting: Callable[[], bool] = lambda: True,
     ) -> None:
         """Open the log, and make its database when there is none.
@@ -101,6 +103,8 @@ class AuditLog:
             key: For the server, `whodid_…`; what the environment has as WHODID_KEY when absent.
             redaction: What is secret in this application.
             describers: Know the application's own objects.
+            opens_late: A store that can't be opened now is one that can't be written now: events
+                are dealt with as `on_failure` says, and it is tried again.
             is_lasting: As of `delivery.Direct`.
 
         Raises:
@@ -115,7 +119,7 @@ class AuditLog:
         if isinstance(store, str) and store.startswith(("http://", "https://")):
             self._client, self.outbox = _served(store, key=key, outbox=outbox)
         else:
-            self._store = _opened(store)
+            self._store = _opened(store, late=opens_late)
         self._owns_store = self._store is not store
         self.on_failure = on_failure
         self.tenant = tenant
@@ -291,6 +295,11 @@ class AuditLog:
     # -- for integrations
 
     @property
+    def rules(self) -> Rules:
+        """What is secret in this application."""
+        return self._rules
+
+    @property
     def is_buffered(self) -> bool:
         """Does `deliver` only put events into a queue?"""
         return isinstance(self._delivery, Buffered)
@@ -355,8 +364,8 @@ class AuditLog:
     def guarded(self, where: str) -> Guard:
         """Code of ours inside a request of the host's, which must not fail because of it.
 
-        What is raised inside is logged, at most once a minute, and ends the block; but an
-        AuditError goes on if the log fails closed.
+        What is raised inside is logged, at most once a minute, and ends the block; but if the log
+        fails closed it goes on, as an AuditError.
 
         Args:
             where: A word for the line in the log, e.g. `django.orm`.
@@ -443,8 +452,12 @@ class Guard:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        if self._is_strict and isinstance(error, AuditError):
-            return False
+        if self._is_strict:
+            if isinstance(error, AuditError):
+                return False
+            raise UnavailableError(
+                f"{self._where}: an event could not be made: {type(error).__name__}"
+            ) from error
         self._notices.say(
             self._where,
             f"{self._where}: an event may be missing ({{count}} times): {words_of(error)}",
@@ -453,12 +466,22 @@ class Guard:
         return True
 
 
-def _opened(store: str | Path | EventStore) -> EventStore:
+def _opened(store: str | Path | EventStore, *, late: bool) -> EventStore:
     if isinstance(store, Path):
         store = str(store)
     if not isinstance(store, str):
         return store
-    return open_store(store if "://" in store else f"sqlite:///{store}")
+    url = store if "://" in store else f"sqlite:///{store}"
+    try:
+        return open_store(url)
+    except StoreUnavailableError as error:
+        if not late:
+            raise
+        from whodid.stores.late import LateStore
+
+        path = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+        found: Any = LateStore(partial(open_store, url), error, path=path)  # has all of a store's
+        return found  # type: ignore[no-any-return]
 
 
 def _served(url: str, *, key: str | None, outbox: str | Path | None) -> tuple[Client, Outbox]:

@@ -50,6 +50,7 @@ MAX_PATTERN_CHARS = 65_536
 SECRET_NAMES: frozenset[str] = frozenset(
     """
     password passwd pwd passphrase password_hash password_digest passwd_hash pwd_hash
+    password_hint
     secret secret_key secret_value secret_answer security_answer client_secret
     token jwt bearer access_key private_key api_key apikey encryption_key signing_key master_key
     shared_key account_key ssh_key session_key

@@ -95,6 +95,7 @@ class AuditMiddleware:
             exclude=exclude,
             request_id_header=request_id_header,
             record_requests=record_requests,
+            secret_names=audit.rules.names,
         )
         self._id_header = request_id_header.lower().encode("ascii")
         self._find_actor = find_actor

@@ -41,7 +41,7 @@ from whodid.event import (
 )
 from whodid.ids import uuid7
 from whodid.jsonable import MAX_TEXT, cut, guarded_text, plain
-from whodid.redaction import MASK, WORD_MASK, is_secret_name
+from whodid.redaction import MASK, SECRET_NAMES, WORD_MASK, is_secret_name
 
 ForwardedHeader: TypeAlias = Literal["x-forwarded-for", "forwarded"]
 FORWARDED_HEADERS: tuple[ForwardedHeader, ...] = get_args(ForwardedHeader)
@@ -320,6 +320,7 @@ class WebOptions:
         exclude: Paths whose requests, and those below, are passed through untouched.
         request_id_header: Read from the request and set on the answer.
         record_requests: Make an event of every request, besides errors and refusals.
+        secret_names: What a route gives one of these names is masked in the path.
 
     Raises:
         ConfigError: One of them can't be meant.
@@ -330,6 +331,7 @@ class WebOptions:
     exclude: Sequence[str] = ()
     request_id_header: str = "x-request-id"
     record_requests: bool = False
+    secret_names: frozenset[str] = SECRET_NAMES
 
     def __post_init__(self) -> None:
         proxies = self.trusted_proxies
@@ -439,7 +441,7 @@ class WebOccasion(Occasion):
         secrets = [
             guarded_text(value)
             for name, value in self.parameters().items()
-            if is_secret_name(name) and value
+            if is_secret_name(name, names=self.options.secret_names) and value
         ]
         if not secrets:
             return path

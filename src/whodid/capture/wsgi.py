@@ -96,6 +96,7 @@ class AuditMiddleware:
             exclude=exclude,
             request_id_header=request_id_header,
             record_requests=record_requests,
+            secret_names=audit.rules.names,
         )
         self._find_actor = find_actor
         _hear_flask()

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.capture.django.shop.models import Tag
+from tests.capture.django.site import a_browser, site
 from whodid.capture.django import conf
-from whodid.errors import ConfigError
+from whodid.errors import ConfigError, StoreUnavailableError
 from whodid.redaction import SECRET_NAMES
+from whodid.stores import late
 from whodid.stores.sqlite_hosted import HostedSqliteStore
 
 
@@ -70,3 +73,31 @@ def test_two_logs_in_memory_never_share_a_spool() -> None:
     folders = {conf._spool_of(HostedSqliteStore(lambda: None)) for _ in range(2)}  # type: ignore[arg-type, return-value]  # never connected
 
     assert len(folders) == 2
+
+
+def test_a_log_that_cannot_be_opened_fails_no_request_and_gets_its_events_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late, "TRY_AGAIN_S", 0.0)
+    url = f"sqlite:///{tmp_path / 'mounted' / 'audit.db'}"
+    with site(WHODID={"url": url, "spool": str(tmp_path / "spool")}):
+        assert a_browser().get("/refuse/").status_code == 403
+        Tag.objects.create(name="kept")
+        (tmp_path / "mounted").mkdir()
+        Tag.objects.create(name="written")
+
+        audit = conf.get_audit()
+        kept = audit.search("")
+        audit.close()
+
+    assert {event.action for event in kept} == {"access.check", "tag.create"}
+    assert len(kept) == 3
+
+
+def test_a_log_that_fails_closed_is_refused_when_it_cannot_be_opened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'nowhere' / 'audit.db'}"
+    with (
+        site(WHODID={"url": url, "on_failure": "raise"}),
+        pytest.raises(StoreUnavailableError, match="create it"),
+    ):
+        conf.get_audit()

@@ -129,15 +129,16 @@ def read_settings(given: object) -> Settings:
     for name, kind in _PLAIN.items():
         if given.get(name) is not None:
             chosen[name] = _checked(name, given[name], kind)
+    chosen["redaction"] = _rules(given)
     chosen["web"] = WebOptions(
-        **{ours: given[name] for name, ours in _WEB_KEYS.items() if name in given}
+        **{ours: given[name] for name, ours in _WEB_KEYS.items() if name in given},
+        secret_names=chosen["redaction"].names,
     )
     chosen |= _callbacks(given)
     names = _models(given, "exclude_models"), _models(given, "include_models")
     chosen["excluded"] = (_EXCLUDED | names[0]) - names[1]
     chosen["only"] = _models(given, "only_models")
     chosen["settings_models"] = _listed(given, "settings_models", "site.Preferences")
-    chosen["redaction"] = _rules(given)
     if chosen.get("on_failure", "spool") not in ("spool", "raise", "drop"):
         raise ConfigError("WHODID['on_failure']: expected spool, raise or drop")
     if chosen.get("bulk_limit", 1) < 1:
@@ -258,6 +259,7 @@ def _make(settings: Settings) -> AuditLog:
         buffer=settings.buffer,
         redaction=settings.redaction,
         describers=[DjangoDescriber()],
+        opens_late=settings.on_failure != "raise",  # else every request would fail until it does
         is_lasting=lambda: settings.url is not None or not connections[alias].in_atomic_block,
     )
 

@@ -6,6 +6,7 @@ instances: those may be stale, hold expressions, or hold what the database write
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -271,11 +272,17 @@ def _writer(each: Field[Any, Any], options: Options, model: type[Model]) -> Call
     names = get_settings().redaction.names
     if is_password or each.name in options.sensitive or is_secret_name(each.name, names=names):
         return _masked
+    if each.name == "key" and _HOLDS_SECRETS.search(model.__name__):
+        return _masked
     if isinstance(each, FileField):
         return lambda value: plain(str(value)) if value is not None else None
     if isinstance(each, BinaryField):
         return lambda value: plain(bytes(value)) if value is not None else None
     return plain
+
+
+# Seeds of one-time passwords and the like are called `key`, as are many harmless things.
+_HOLDS_SECRETS = re.compile(r"device|otp|mfa|token|secret|credential", re.IGNORECASE)
 
 
 def _masked(value: Any) -> Json:

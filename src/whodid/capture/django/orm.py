@@ -29,7 +29,7 @@ from whodid.capture.django.fields import (
     plan_of,
 )
 from whodid.capture.django.guard import claimed
-from whodid.capture.django.rows import RowChange, drafted
+from whodid.capture.django.rows import Operation, RowChange, drafted
 from whodid.capture.django.summaries import Summary
 from whodid.event import Json
 from whodid.ids import uuid7
@@ -129,26 +129,18 @@ def emit(
     Args:
         linked: What a row that is deleted was linked to, by field.
     """
-    if old is None and new is not None:
-        operation, was, became = "create", {}, plan.written(new)
-    elif new is None and old is not None:
-        operation, was, became = "delete", {**plan.written(old), **(linked or {})}, {}
-    elif old is not None and new is not None:
-        operation = "update"
-        was, became = plan.changed(old, new)
-        if not was:
-            return
-    else:
+    operation, was, became = _difference(plan, old, new, linked or {})
+    row = new or old
+    if operation is None or row is None:
         return
     if label is None:
         label = plan.label(instance) if instance is not None else ""
         # An instance that was loaded in part, or that there is none of: named by its row.
-        label = label or plan.label(plan.bare(new or old or (), using=using))
-    row = new or old or ()
+        label = label or plan.label(plan.bare(row, using=using))
     change = RowChange(
         model=plan.model,
-        operation=operation,  # type: ignore[arg-type]  # one of the three above
-        pk=plan.key(old if old is not None else new),  # type: ignore[arg-type]  # not both None
+        operation=operation,
+        pk=plan.key(old or row),
         label=label,
         old=was,
         new=became,
@@ -159,6 +151,18 @@ def emit(
         parent=row[plan.parent] if plan.parent is not None else None,
     )
     unit.add(drafted(change), using)
+
+
+def _difference(
+    plan: Plan, old: Row | None, new: Row | None, linked: Mapping[str, Json]
+) -> tuple[Operation | None, dict[str, Json], dict[str, Json]]:
+    """What was done, and the fields before and after; None when nothing differs."""
+    if old is None:
+        return ("create", {}, plan.written(new)) if new is not None else (None, {}, {})
+    if new is None:
+        return "delete", {**plan.written(old), **linked}, {}
+    was, became = plan.changed(old, new)
+    return "update" if was else None, was, became
 
 
 # -- deleting ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from whodid.event import Change, Event, Json, Target
 from whodid.jsonable import cut, guarded_text
 from whodid.redaction import MASK
 
+Operation: TypeAlias = Literal["create", "update", "delete"]
 _MAX_NAME = 200
 _MAX_ID = 256
 
@@ -44,7 +45,7 @@ class RowChange:
     """
 
     model: type[Model]
-    operation: Literal["create", "update", "delete"]
+    operation: Operation
     pk: object
     label: str
     old: Mapping[str, Json]

@@ -133,6 +133,6 @@ def _constance_changed(key: str, *, old: object, new: object) -> list[Fields]:
 
 
 def _change(key: str, old: object, new: object) -> Change:
-    if is_secret_name(key):
+    if is_secret_name(key, names=get_audit().rules.names):
         return Change(path=key, old=old and MASK, new=new and MASK, redacted="masked")
     return change_of(key, old=old, new=new)
