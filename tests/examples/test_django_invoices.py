@@ -213,6 +213,14 @@ def test_an_error_is_on_record(ana: Page, office: str) -> None:
     assert "/customers/" in words
 
 
+def test_the_statements_of_those_who_have_paid_are_shown(ana: Page, office: str) -> None:
+    for customer, average in (("Harbour Bakery", "€ 1,250.00"), ("Pine & Sons", "€ 2,400.00")):
+        ana.get_by_role("link", name="Customers").click()
+        ana.get_by_role("row", name=customer).get_by_role("link", name="Statement").click()
+
+        expect(ana.locator("main")).to_contain_text(average)
+
+
 # -- the rest --------------------------------------------------------------------------------------
 
 

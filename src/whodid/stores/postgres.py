@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 from psycopg import errors
 
@@ -58,12 +59,7 @@ class PostgresStore(StoreReading):
             ConfigError: The URL, the user or the database is wrong, or a newer whodid made it.
             StoreUnavailableError: The server is down, full or read-only.
         """
-        self._url = url
-        self._connections = Connections(url)
-        self._failure: tuple[float, StoreUnavailableError] | None = None
-        self._months: set[Month] = set()
-        self._dictionary = Dictionary()
-        self._decisions = Decisions()
+        self._begin(url, indexes=indexes)
         try:
             with self._connections.connection() as connection:
                 if not create and not schema_version(connection):
@@ -71,15 +67,30 @@ class PostgresStore(StoreReading):
                         f"{self._connections.where} holds no log; check --db or WHODID_DB"
                     )
                 migrate(connection)
-                self._key = postgres_write.index_key(connection)
-                self._sealer = Sealer(key=self._key)
                 self._make_partitions(connection, months_ahead(Instant.now()))
                 self._seal(connection)
         except BaseException:
             self._connections.close()
             raise
-        self._indexes = indexes
+
+    def _begin(self, url: str, *, indexes: bool, keeps_connections: bool = True) -> None:
+        """Set up everything that needs no connection."""
+        self._url, self._indexes = url, indexes
+        self._connections = Connections(url, keeps=keeps_connections)
+        self._failure: tuple[float, StoreUnavailableError] | None = None
+        self._months: set[Month] = set()
+        self._dictionary = Dictionary()
+        self._decisions = Decisions()
         self._sealing = SealingThread(self._work_ahead)
+
+    @cached_property
+    def _key(self) -> bytes:
+        with self._connections.connection() as connection:
+            return postgres_write.index_key(connection)
+
+    @cached_property
+    def _sealer(self) -> Sealer:
+        return Sealer(key=self._key)
 
     @property
     def url(self) -> str:

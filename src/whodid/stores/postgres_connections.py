@@ -31,8 +31,11 @@ Connection = psycopg.Connection[TupleRow]
 class Connections:
     """Connections to one database. Thread-safe; after a fork the child opens its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, keeps: bool = True) -> None:
         """Take a URL; connects when somebody asks.
+
+        Args:
+            keeps: Connections stay open for the next use.
 
         Raises:
             ConfigError: It can't be read.
@@ -51,6 +54,7 @@ class Connections:
             "client_encoding": "UTF8",
         }
         self._conninfo = make_conninfo("", **{**defaults, **given})
+        self._most_idle = _MAX_IDLE if keeps else 0
         self._idle: deque[Connection] = deque()
         self._process = os.getpid()
         self._is_closed = False
@@ -87,7 +91,7 @@ class Connections:
     def _give_back(self, connection: Connection) -> None:
         is_idle = connection.info.transaction_status == TransactionStatus.IDLE
         # One in the middle of something is closed: what it holds ends with it.
-        if is_idle and not self._is_closed and len(self._idle) < _MAX_IDLE:
+        if is_idle and not self._is_closed and len(self._idle) < self._most_idle:
             self._idle.append(connection)
         else:
             connection.close()
@@ -151,8 +155,8 @@ def _known(error: psycopg.Error, where: str) -> AuditError | None:
         return ConfigError(f"{where}: {_first_line(error)}; grant the right, or use another user")
     if code in ("42P01", "42703") and "whodid_" in str(error):
         return StoreUnavailableError(
-            f"{where}: a table or column of the log is missing; open it once with whodid, or "
-            "restore a backup"
+            f"{where}: a table or column of the log is missing; run the migrations of the "
+            "application, or open it once with whodid"
         )
     if code == "23514" and "no partition" in str(error):
         return StoreUnavailableError(

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from whodid.errors import AuditError
 
 LOOK_S = 0.2
+BUSY_S, REST_S = 30.0, 2.0  # so long after the last event it looks often, and then now and then
 MAX_WAIT_S = 5.0
 _LOGGED_EVERY_S = 60.0
 
@@ -31,9 +32,11 @@ class SealingThread:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
+        self._woken_at = 0.0
 
     def wake(self) -> None:
-        """Begin, if it hasn't begun in this process. Idempotent."""
+        """Look often from now on; begin, if it hasn't begun in this process. Idempotent."""
+        self._woken_at = time.monotonic()
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:
@@ -55,7 +58,8 @@ class SealingThread:
         while not self._stop.wait(wait):
             try:
                 self._work()
-                wait = LOOK_S
+                is_busy = time.monotonic() - self._woken_at < BUSY_S
+                wait = LOOK_S if is_busy else REST_S
             except Exception as error:  # noqa: BLE001 - nobody is there to be told; it goes on
                 wait = min(wait * 2, MAX_WAIT_S)
                 if time.monotonic() - logged > _LOGGED_EVERY_S:

@@ -158,7 +158,7 @@ def _translated() -> Iterator[None]:
         if str(error).startswith(("no such table: whodid", "no such column")):
             raise StoreUnavailableError(
                 "the application's database has no table for events, or an old one; "
-                "run the migrations"
+                "run its migrations, in Django with manage.py migrate"
             ) from error
         if error.sqlite_errorname == "SQLITE_ERROR":
             raise  # a fault in our own SQL: no retry helps, and hiding it would

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import django
 import pytest
@@ -29,17 +32,8 @@ def _configure() -> None:
         ALLOWED_HOSTS=["*"],
         USE_TZ=True,
         DEFAULT_AUTO_FIELD="django.db.models.AutoField",
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(FOLDER / "site.db"),
-                "OPTIONS": {"timeout": 20},
-            },
-            "other": {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(FOLDER / "other.db"),
-            },
-        },
+        BASE_DIR=FOLDER,
+        DATABASES=_databases(),
         INSTALLED_APPS=[
             "django.contrib.auth",
             "django.contrib.contenttypes",
@@ -85,6 +79,31 @@ def _configure() -> None:
     )
 
 
+def _databases() -> dict[str, dict[str, object]]:
+    """SQLite, or two databases of the server that WHODID_DJANGO_POSTGRES names."""
+    url = os.environ.get("WHODID_DJANGO_POSTGRES")
+    if url is None:
+        sqlite = "django.db.backends.sqlite3"
+        return {
+            "default": {
+                "ENGINE": sqlite,
+                "NAME": str(FOLDER / "site.db"),
+                "OPTIONS": {"timeout": 20},
+            },
+            "other": {"ENGINE": sqlite, "NAME": str(FOLDER / "other.db")},
+        }
+    parts = urlsplit(url)
+    of_server = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": unquote(parts.hostname or "") or parse_qs(parts.query).get("host", [""])[0],
+        "PORT": parts.port or "",
+        "USER": parts.username or "",
+        "PASSWORD": parts.password or "",
+    }
+    name = parts.path.lstrip("/")
+    return {"default": {**of_server, "NAME": name}, "other": {**of_server, "NAME": f"{name}_other"}}
+
+
 # They need the Django of the newest release; the oldest one is tested without them.
 _OTHERS = ["rest_framework", "rest_framework.authtoken", "constance"] if True else []
 
@@ -97,6 +116,8 @@ if not settings.configured:
 def _project() -> Iterator[None]:
     setup_test_environment()
     for alias in ("default", "other"):
+        # Apps without migrations last: their tables refer to those of the others.
+        call_command("migrate", verbosity=0, database=alias)
         call_command("migrate", verbosity=0, database=alias, run_syncdb=True)
     yield
     teardown_test_environment()
@@ -118,10 +139,17 @@ def _emptied() -> Iterator[None]:
                 if model._meta.managed and model._meta.app_label != "contenttypes":
                     if model.__name__ == "Permission":
                         continue
-                    with connection.cursor() as cursor:
-                        cursor.execute("PRAGMA foreign_keys = OFF")
-                        cursor.execute(f'DELETE FROM "{model._meta.db_table}"')
-                        cursor.execute("PRAGMA foreign_keys = ON")
+                    _empty(connection, model._meta.db_table)
+
+
+def _empty(connection: Any, table: str) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("PRAGMA foreign_keys = OFF")
+            cursor.execute(f'DELETE FROM "{table}"')
+            cursor.execute("PRAGMA foreign_keys = ON")
+        else:
+            cursor.execute(f'TRUNCATE "{table}" RESTART IDENTITY CASCADE')
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.auth.tokens import default_token_generator
 from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db.models.signals import post_migrate
 from django.test import override_settings
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
@@ -60,6 +62,11 @@ def editors(told: Told) -> Group:
 
 def _right(codename: str = "add_user") -> Permission:
     return Permission.objects.get(content_type__app_label="auth", codename=codename)
+
+
+def _new_right() -> Permission:
+    kind = _right().content_type
+    return Permission.objects.create(codename="export_user", name="Can export", content_type=kind)
 
 
 # -- accounts ------------------------------------------------------------------------------------
@@ -369,6 +376,52 @@ def test_permissions_that_a_migration_makes_are_nobody_s_decision(told: Told) ->
 
     assert Permission.objects.filter(codename="view_user").exists()
     assert told() == []
+
+
+class MakeReady(BaseCommand):
+    """A project's own command, which has the migrations run among other things."""
+
+    def handle(self, *args: object, **options: object) -> None:
+        call_command("migrate", verbosity=0)
+        _new_right().delete()
+
+
+def test_a_command_that_calls_for_migrations_makes_no_permissions_by_that(told: Told) -> None:
+    Permission.objects.filter(codename="view_user").delete()
+    told()
+
+    call_command(MakeReady())
+
+    assert Permission.objects.filter(codename="view_user").exists()
+    assert actions(told()) == ["permission.create", "permission.delete"]
+
+
+def test_migrations_that_fail_leave_no_mark(told: Told) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError("a receiver of the project's")
+
+    post_migrate.connect(fail)
+    with pytest.raises(ValueError, match="of the project's"):
+        call_command("migrate", verbosity=0)
+    post_migrate.disconnect(fail)
+    told()
+
+    _new_right().delete()
+
+    assert actions(told()) == ["permission.create", "permission.delete"]
+
+
+def test_an_account_that_is_deleted_had_its_rights_by_name(editors: Group, told: Told) -> None:
+    carl = a_user("carl")
+    carl.user_permissions.add(_right())
+    carl.groups.add(editors)
+    told()
+
+    carl.delete()
+
+    lost = sides(one(told(), "user.delete"))
+    assert lost["user_permissions"] == ([{"id": str(_right().pk), "name": "auth.add_user"}], UNSET)
+    assert lost["groups"] == ([{"id": str(editors.pk), "name": "editors"}], UNSET)
 
 
 def test_a_token_of_an_account_is_told_without_the_token(ana: User, told: Told) -> None:

@@ -29,9 +29,11 @@ from django.apps import apps
 from django.contrib.auth import base_user, get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model
+from django.db.models.signals import post_migrate
 from msgspec import UNSET
 
 from whodid import context
+from whodid.capture.django.guard import is_ours, ours
 from whodid.capture.django.middleware import DjangoOccasion
 from whodid.capture.django.people import FLAG_ROLES, username_of
 from whodid.capture.django.rows import (
@@ -60,6 +62,7 @@ def install(settings: object) -> None:
 
         register_translator(Group, _translated_group)
         register_translator(Permission, _translated_permission)
+        _mark_migrations()
     if apps.is_installed("rest_framework.authtoken"):
         register_translator(apps.get_model("authtoken", "Token"), _translated_token)
     try:
@@ -167,14 +170,16 @@ def _mark_rehashing(name: str) -> None:
     checks it. Nothing in the row says so.
     """
     check = getattr(base_user, name, None)
-    if check is None or hasattr(check, "__wrapped__"):
+    if check is None or is_ours(check):
         return
 
+    @ours
     @functools.wraps(check)
     def check_marked(*args: Any, **kwargs: Any) -> Any:
         with _rehashing():
             return check(*args, **kwargs)
 
+    @ours
     @functools.wraps(check)
     async def check_marked_async(*args: Any, **kwargs: Any) -> Any:
         with _rehashing():
@@ -205,12 +210,37 @@ def _translated_group(change: RowChange | LinkChange) -> Iterable[Fields]:
 def _translated_permission(change: RowChange | LinkChange) -> Iterable[Fields]:
     if isinstance(change, LinkChange):
         return _together(_links(change))
-    if context.current().metadata.get("command") in _MIGRATING:
+    if _is_after_migrations.get():
         return []  # Django makes one per model and verb: a part of the schema, no one's decision
     return default_translation(change)
 
 
-_MIGRATING = frozenset({"migrate", "flush", "testserver"})
+_is_after_migrations: ContextVar[bool] = ContextVar("whodid_after_migrations", default=False)
+
+
+def _mark_migrations() -> None:
+    """Let permissions that follow from the models be told from those that somebody makes.
+
+    Django makes them when it tells that migrations are done, whoever asked for these: `migrate`,
+    `flush`, a command that calls them, the tests' runner. Not by receivers of ours before and after
+    those of others: one that raises between them would leave the mark.
+    """
+    send = post_migrate.send
+    if is_ours(send):
+        return
+
+    @ours
+    @functools.wraps(send)
+    def send_marked(*args: Any, **kwargs: Any) -> Any:
+        token = _is_after_migrations.set(True)
+        try:
+            return send(*args, **kwargs)
+        finally:
+            _is_after_migrations.reset(token)
+
+    post_migrate.send = send_marked  # type: ignore[method-assign]  # the signal's own, one object
+
+
 _TOKEN_VERBS = {"create": "create", "delete": "revoke"}
 
 
@@ -237,7 +267,6 @@ def _links(change: LinkChange) -> Iterable[Fields]:
     if len(kinds) < 2 or None in kinds:
         yield from default_translation(change)
         return
-    names = {kind: _names(change, kind) for kind in ("permission", "role") if kind in kinds}
     near = _Side(change.model, change.pk, change.label)
     for is_given, links in ((True, change.added), (False, change.removed)):
         for pk, label in links:
@@ -246,10 +275,9 @@ def _links(change: LinkChange) -> Iterable[Fields]:
                 type=str(_kind(holder.model)), id=str(holder.pk), name=holder.label or UNSET
             )
             if _kind(held.model) == "permission":
-                name = names["permission"].get(held.pk, held.label)
-                yield _right(target, name, is_given=is_given)
+                yield _right(target, held.label, is_given=is_given)
             else:
-                yield _role(target, names["role"].get(held.pk, held.label), is_given=is_given)
+                yield _role(target, held.label, is_given=is_given)
 
 
 class _Side(NamedTuple):
@@ -276,23 +304,6 @@ def _kind(model: type[Model]) -> str | None:
     if label == get_user_model()._meta.label_lower or issubclass(model, get_user_model()):
         return "user"
     return {"auth.group": "role", "auth.permission": "permission"}.get(label)
-
-
-def _names(change: LinkChange, kind: str) -> dict[object, str]:
-    """What the permissions or roles of a link are called, by their keys. One query.
-
-    A permission is `app_label.codename`; the models of a migration have no text of their own.
-    """
-    from django.contrib.auth.models import Group, Permission
-
-    is_near = _kind(change.model) == kind
-    keys = [change.pk] if is_near else [pk for pk, _ in (*change.added, *change.removed)]
-    if kind == "role":
-        groups = Group._base_manager.using(change.using).filter(pk__in=keys)
-        return dict(groups.values_list("pk", "name"))
-    rights = Permission._base_manager.using(change.using).filter(pk__in=keys)
-    named = rights.values_list("pk", "content_type__app_label", "codename")
-    return {pk: f"{app_label}.{codename}" for pk, app_label, codename in named}
 
 
 def _role(target: Target, role: str, *, is_given: bool, flag: str | None = None) -> Fields:

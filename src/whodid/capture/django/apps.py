@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, register
 
 _INSTALLED = ("guard", "orm", "queries", "links", "logins", "accounts", "settings", "commands",
-              "tasks", "admin")  # fmt: skip
+              "tasks", "admin", "handoff")  # fmt: skip
 
 
 class WhodidConfig(AppConfig):
@@ -22,28 +20,19 @@ class WhodidConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Begin to capture. What is wrong with the settings is told by `manage.py check`."""
+        """Begin to capture. What is wrong with the settings is told by `manage.py check`.
+
+        Raises:
+            ConfigError: `settings_models` names a model that there is not.
+        """
+        from whodid.capture.django.checks import register_checks
         from whodid.capture.django.conf import get_settings
         from whodid.errors import ConfigError
 
-        register(check_settings)
+        register_checks()
         try:
             settings = get_settings()
         except ConfigError:
             return
         for name in _INSTALLED:
-            if find_spec(f"{self.name}.{name}") is not None:
-                import_module(f"{self.name}.{name}").install(settings)
-
-
-def check_settings(**_: object) -> list[CheckMessage]:
-    """What `manage.py check` says about `settings.WHODID`."""
-    from whodid.capture.django.conf import get_audit, get_settings
-    from whodid.errors import AuditError
-
-    try:
-        get_settings()
-        get_audit()
-    except AuditError as error:
-        return [Error(str(error), id="whodid.E001")]
-    return []
+            import_module(f"{self.name}.{name}").install(settings)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings as project
+from django.core import mail
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import setting_changed
 from django.db import connections
@@ -36,6 +37,7 @@ from whodid.capture.web import WebOptions
 from whodid.errors import ConfigError
 from whodid.log import AuditLog
 from whodid.redaction import SECRET_NAMES, Rules
+from whodid.stores import EventStore
 from whodid.stores.sqlite_hosted import HostedSqliteStore
 
 _EXCLUDED = frozenset(
@@ -264,18 +266,26 @@ def _make(settings: Settings) -> AuditLog:
     )
 
 
-def hosted_store(alias: str) -> HostedSqliteStore:
+def hosted_store(alias: str) -> EventStore:
     """The store in the project's own database.
 
     Raises:
         ConfigError: It is of a kind that there is no store for.
     """
     connection = connections[alias]
-    if connection.vendor != "sqlite":
-        raise ConfigError(
-            f"WHODID: no log can be kept in a database of {connection.vendor} yet; "
-            "set 'url' to sqlite:////path/to/audit.db, or 'database' to an alias of SQLite"
-        )
+    if connection.vendor == "sqlite":
+        return _hosted_sqlite(alias)
+    if connection.vendor == "postgresql":
+        return _hosted_postgres(alias)
+    raise ConfigError(
+        f"WHODID: no log can be kept in a database of {connection.vendor} yet; "
+        "set 'url' to sqlite:////path/to/audit.db, or 'database' to an alias of SQLite or "
+        "PostgreSQL"
+    )
+
+
+def _hosted_sqlite(alias: str) -> HostedSqliteStore:
+    connection = connections[alias]
     name = str(connection.settings_dict["NAME"])
     in_memory = connection.is_in_memory_db()  # type: ignore[attr-defined]  # SQLite has it
 
@@ -291,6 +301,41 @@ def hosted_store(alias: str) -> HostedSqliteStore:
     return HostedSqliteStore(connect, path=None if in_memory else Path(name))
 
 
+def _hosted_postgres(alias: str) -> EventStore:
+    try:
+        from whodid.stores.postgres_hosted import HostedPostgresStore
+    except ImportError as error:
+        raise ConfigError(
+            "WHODID: a log in PostgreSQL needs psycopg 3; pip install 'whodid[django,postgres]'"
+        ) from error
+
+    @contextmanager
+    def connect() -> Iterator[Any]:
+        own = connections[alias]
+        try:
+            own.ensure_connection()
+        except SynchronousOnlyOperation:
+            _connect_beside_loop(own)
+        yield own.connection
+
+    return HostedPostgresStore(connect, _url_of(alias), is_test=hasattr(mail, "outbox"))
+
+
+def _url_of(alias: str) -> str:
+    """How libpq reaches the database that Django reaches with its settings."""
+    from psycopg.conninfo import make_conninfo
+
+    given: dict[str, Any] = dict(connections[alias].get_connection_params())
+    known = {name: given[name] for name in _LIBPQ if given.get(name) not in (None, "")}
+    return make_conninfo("", **known)
+
+
+_LIBPQ = (
+    "service", "dbname", "user", "password", "host", "port", "options", "passfile", "sslmode",
+    "sslrootcert", "sslcert", "sslkey", "connect_timeout", "target_session_attrs",
+)  # fmt: skip
+
+
 def _connect_beside_loop(own: Any) -> None:
     """Have a connection in the thread of an event loop, where Django opens none.
 
@@ -303,13 +348,16 @@ def _connect_beside_loop(own: Any) -> None:
 
 
 def _spool_of(store: object) -> str | None:
-    """A folder of this log's own for a database in memory; else the log knows one.
+    """A folder for what can't be written, made at first need; None where the log knows one.
 
-    Made at first need. Nobody can have put events there: its name is a secret until then.
+    For a database in memory it is this log's own. Nobody can have put events there: its name is a
+    secret until then.
     """
-    if isinstance(store, HostedSqliteStore) and not hasattr(store, "path"):
+    if isinstance(store, str) or hasattr(store, "path"):
+        return None
+    if isinstance(store, HostedSqliteStore):
         return str(Path(tempfile.gettempdir()) / f"whodid-spool-{secrets.token_hex(16)}")
-    return None
+    return str(Path(getattr(project, "BASE_DIR", None) or Path.cwd()) / "whodid-spool")
 
 
 def _project_name() -> str:

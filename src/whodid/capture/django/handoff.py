@@ -159,11 +159,14 @@ def _delete(cursor: Any, ids: Sequence[str]) -> None:
 def look_now_and_then(connection: Any) -> None:
     """Look into a database that the host has open, at most once a minute. Never raises."""
     alias = connection.alias
+    # Asked first: while the log is being made it connects here, and can't be asked for itself.
+    if holds_log(alias):
+        return
     if time.monotonic() - _looked_at.get(alias, -LOOK_EVERY_S) < LOOK_EVERY_S:
         return
     _looked_at[alias] = time.monotonic()
     with get_audit().guarded("events that a crash left behind"):
-        if not holds_log(alias) and TABLE in connection.introspection.table_names():
+        if TABLE in connection.introspection.table_names():
             look(alias)
 
 

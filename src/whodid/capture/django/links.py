@@ -113,8 +113,22 @@ def _labels(model: type[Model], keys: Iterable[Any], using: str) -> dict[Any, st
     labels: dict[Any, str] = {}
     for start in range(0, len(listed), FETCHED_AT_ONCE):
         found = rows.filter(pk__in=listed[start : start + FETCHED_AT_ONCE])
-        labels |= {each.pk: label_of(each) for each in found}
+        if columns := _NAMED_BY.get(model._meta.label_lower):
+            named = found.values_list("pk", *columns)
+            labels |= {pk: label_of(".".join(names)) for pk, *names in named}
+        else:
+            labels |= {each.pk: label_of(each) for each in found}
     return labels
+
+
+_NAMED_BY = {
+    "auth.group": ("name",),
+    "auth.permission": ("content_type__app_label", "codename"),
+}
+"""What rights and roles are called, where their text can't be had.
+
+The text of a permission queries for its model's name, and the models of a migration have none.
+"""
 
 
 def tell(

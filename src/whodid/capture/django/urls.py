@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.urls import re_path
 
-from whodid.capture.django import pages
+from whodid.capture.django import checks, pages
+
+checks.check_app_is_installed("include('whodid.capture.django.urls')")
 
 app_name = "whodid"
 

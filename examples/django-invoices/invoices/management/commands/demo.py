@@ -22,7 +22,16 @@ CUSTOMERS = (
     ("Studio Nord", "hello@nord.example", "Oslo"),
     ("Pine & Sons", "office@pine.example", "Malmö"),
 )
-AMOUNTS = ("1250.00", "480.50", "9900.00", "75.25", "310.00", "2400.00", "64.90")
+DRAFT, SENT, PAID = Invoice.Status.DRAFT, Invoice.Status.SENT, Invoice.Status.PAID
+INVOICES = (  # one after the other for the customers above; Studio Nord has paid nothing yet
+    ("1250.00", PAID),
+    ("480.50", DRAFT),
+    ("9900.00", SENT),
+    ("75.25", DRAFT),
+    ("310.00", SENT),
+    ("2400.00", PAID),
+    ("64.90", SENT),
+)
 
 
 class Command(BaseCommand):
@@ -67,12 +76,11 @@ def seed():
             user.groups.add(auditors)
     Preferences.objects.create(pk=1)
     customers = [Customer.objects.create(name=n, email=e, city=c) for n, e, c in CUSTOMERS]
-    statuses = (Invoice.Status.SENT, Invoice.Status.DRAFT)
-    for position, amount in enumerate(AMOUNTS):
+    for position, (amount, status) in enumerate(INVOICES):
         Invoice.objects.create(
             number=f"2026-{position + 1:03}",
             customer=customers[position % len(customers)],
             amount=Decimal(amount),
-            status=statuses[position % 2],
+            status=status,
             due=localdate() + timedelta(days=7 * position),
         )
