@@ -37,9 +37,11 @@ What is in braces comes from the event:
 | `{{target}}`, `{{target:user}}` | the first target, of that type: its name, else its id; *and 2 more* |
 | `{{targets}}` | *invoice 42*, *6 invoices* |
 | `{{other}}`, `{{own}}`, `{{self}}` | the target unless it is the actor; *their own* and *themselves* if it is |
+| `{{claimed}}` | who was named at a sign-in that failed, and so proved nobody |
 | `{{new:path}}`, `{{old:path}}` | the value of the change of that path, after and before |
 | `{{added:path}}`, `{{removed:path}}` | what a list gained, what it lost |
 | `{{changed}}` | *the due date*, *4 fields* |
+| `{{before}}`, `{{after}}` | both values of the only change, if they are short |
 | `{{meta:key}}` | metadata |
 | `{{method}}`, `{{idp}}` | how and through whom the actor signed in |
 | `{{behalf}}` | on whose behalf it was done |

@@ -280,6 +280,165 @@ def test_a_sentence_reads_as_the_viewer_shows_it(given: dict[str, Any], expected
     assert said(**given) == expected
 
 
+ROLE = {"type": "role", "id": BOB["id"], "name": "Auditors"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"action": "permission.grant", "changes": [{"path": "permission", "new": "see"}]},
+            "gave Auditors the right see",
+        ),
+        ({"action": "user.login"}, "signed in as Auditors"),
+        ({"action": "user.password.change"}, "changed the password of Auditors"),
+        ({"action": "user.disable"}, "suspended Auditors"),
+        ({"action": "user.lock"}, "locked the account of Auditors"),
+    ],
+    ids=lambda given: given["action"] if isinstance(given, dict) else "",
+)
+def test_what_only_shares_its_id_with_the_actor_is_not_the_actor(
+    given: dict[str, Any], expected: str
+) -> None:
+    assert said(**given, targets=[ROLE]) == expected
+
+
+@pytest.mark.parametrize("kind", ["user", "anonymous", "unknown"])
+def test_a_sign_in_that_failed_says_who_was_named_and_not_that_they_tried(kind: str) -> None:
+    stored = an_event(
+        "user.login",
+        actor={"type": kind, "id": "7", "name": "root"},
+        targets=[{"type": "user", "id": "7", "name": "root"}],
+        outcome="failure",
+        reason={"code": "bad_password"},
+    )
+
+    assert actions.is_unproven(stored)
+    assert sentence(stored) == (
+        Fragment("tried to sign in as "),
+        Fragment("root", strong=True),
+        Fragment(": wrong password"),
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"action": "user.login"},
+        {"action": "user.login", "outcome": "denied"},
+        {"action": "user.delete", "outcome": "failure"},
+        {"action": "user.login", "outcome": "failure", "actor": {"type": "api_key", "id": "k"}},
+    ],
+)
+def test_whoever_is_known_to_have_acted_is_proven(given: dict[str, Any]) -> None:
+    assert not actions.is_unproven(an_event(**given))
+
+
+def test_a_sign_in_that_failed_of_nobody_named_says_no_more() -> None:
+    assert said("user.login", outcome="failure", actor={"type": "unknown"}) == "failed to sign in"
+
+
+def test_what_a_program_tried_it_failed_to_do() -> None:
+    key = {"type": "api_key", "id": "k", "name": "nightly"}
+
+    assert said("user.login", outcome="failure", actor=key) == "failed to sign in"
+
+
+DESK = {"type": "desk", "id": "4", "name": "Oslo"}
+
+
+@pytest.mark.parametrize(
+    ("change", "ending"),
+    [
+        ({"path": "status", "old": "draft", "new": "sent"}, " from draft to sent"),
+        ({"path": "weight", "old": 12000, "new": 9}, " from 12,000 to 9"),
+        ({"path": "note", "old": None, "new": "new"}, " from nothing to new"),
+        ({"path": "note", "old": "old", "new": ""}, " from old to nothing"),
+        ({"path": "note", "new": "new"}, ""),
+        ({"path": "note", "old": "a" * 41, "new": "b"}, ""),
+        ({"path": "note", "old": "a\nb", "new": "b"}, ""),
+        ({"path": "parts", "old": [1], "new": [2]}, ""),
+        ({"path": "iban", "old": "•", "new": "••", "redacted": "masked"}, ""),
+    ],
+)
+def test_short_values_of_a_single_change_are_told(change: dict[str, Any], ending: str) -> None:
+    text = said("desk.update", targets=[DESK], changes=[change])
+
+    assert text == f"changed the {change['path']} of desk Oslo{ending}"
+
+
+def test_known_actions_tell_short_values_as_well() -> None:
+    change = {"path": "status", "old": "draft", "new": "sent"}
+    text = said("invoice.update", targets=[{"type": "invoice", "id": "9"}], changes=[change])
+
+    assert text == "changed the status of invoice 9 from draft to sent"
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "expected"),
+    [
+        ("active", False, "switched active off for desk Oslo"),
+        ("is_active", True, "switched active on for desk Oslo"),
+    ],
+)
+def test_a_change_of_a_yes_or_no_is_a_switch(path: str, new: bool, expected: str) -> None:
+    change = {"path": path, "old": not new, "new": new}
+
+    assert said("desk.update", targets=[DESK], changes=[change]) == expected
+
+
+def test_values_of_one_of_several_targets_are_not_told_of_all() -> None:
+    change = {"path": "status", "old": "draft", "new": "sent"}
+    text = said("desk.update", targets=[DESK, DESK | {"id": "5"}], changes=[change])
+
+    assert text == "changed the status of 2 desks"
+
+
+def test_linked_objects_are_told_by_name() -> None:
+    linked = [{"id": "1", "name": "ops"}, {"id": "2", "name": ""}]
+    changes = [{"path": "role", "new": linked}]
+
+    assert said("user.role.grant", targets=[ANA], changes=changes) == "gave Ana the role ops, 2"
+
+
+@pytest.mark.parametrize(
+    ("side", "verb"), [("new", "added"), ("old", "removed")], ids=["added", "removed"]
+)
+def test_settings_that_come_or_go_as_a_whole_are_not_changed(side: str, verb: str) -> None:
+    changes = [{"path": path, side: 1} for path in "ab"]
+    text = said(
+        "settings.update", targets=[{"type": "settings", "name": "Preferences"}], changes=changes
+    )
+
+    assert text == f"{verb} the settings Preferences"
+
+
+def test_settings_with_values_before_and_after_are_changed() -> None:
+    changes = [{"path": "a", "old": 1, "new": 2}, {"path": "b", "new": 1}, {"path": "c", "new": 1}]
+    text = said(
+        "settings.update", targets=[{"type": "settings", "name": "Preferences"}], changes=changes
+    )
+
+    assert text == "changed 3 fields in the settings of Preferences"
+
+
+@pytest.mark.parametrize(
+    ("action", "target", "expected"),
+    [
+        ("order.create", {"type": "order", "id": "1", "name": "Order 1"}, "created Order 1"),
+        ("order.create", {"type": "order", "id": "1"}, "created order 1"),
+        (
+            "order.create",
+            {"type": "order", "id": "1", "name": "Ordering"},
+            "created order Ordering",
+        ),
+        ("access.check", {"type": "path", "id": "/x/"}, "was allowed to open /x/"),
+    ],
+)
+def test_a_kind_is_not_said_twice(action: str, target: dict[str, str], expected: str) -> None:
+    assert said(action, targets=[target]) == expected
+
+
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
@@ -297,11 +456,11 @@ def test_the_outcome_is_told_by_the_verb(outcome: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "expected"),
     [
-        ({"code": "bad_password"}, "failed to sign in: wrong password"),
-        ({"code": "mfa_failed"}, "failed to sign in: second factor failed"),
-        ({"code": "rate_limited"}, "failed to sign in: too many tries"),
-        ({"code": "exception", "message": "disk full"}, "failed to sign in: disk full"),
-        ({"code": "lunar_phase"}, "failed to sign in: lunar phase"),
+        ({"code": "bad_password"}, "tried to sign in as Bob: wrong password"),
+        ({"code": "mfa_failed"}, "tried to sign in as Bob: second factor failed"),
+        ({"code": "rate_limited"}, "tried to sign in as Bob: too many tries"),
+        ({"code": "exception", "message": "disk full"}, "tried to sign in as Bob: disk full"),
+        ({"code": "lunar_phase"}, "tried to sign in as Bob: lunar phase"),
     ],
 )
 def test_the_reason_is_told_in_words(reason: dict[str, str], expected: str) -> None:
@@ -337,7 +496,7 @@ def test_a_record_of_several_tells_how_many_in_what_time(seconds: int, expected:
         reason={"code": "bad_password"},
     )
 
-    assert text == f"failed to sign in 14 times in {expected}: wrong password"
+    assert text == f"tried to sign in as Bob 14 times in {expected}: wrong password"
 
 
 def test_a_target_without_name_is_called_by_its_id() -> None:

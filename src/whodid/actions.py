@@ -12,9 +12,16 @@ yields to the next. Fields:
 {target} {target:user}   the first target (of that type): its name, else its id, "and 2 more"
 {targets}                "invoice 42", "6 invoices"
 {other} {self} {own}     the target unless it is the actor; "themselves", "their own" if it is
+{claimed}                who was named at a sign-in that proved nobody (`is_unproven`)
 {new:path} {old:path}    a change's values; {new} {old} of the only change
 {added:path} {removed:path}  what a list gained, lost
 {changed}                "the due date", "the due date and the terms", "4 fields"
+{before} {after}         values of the only change, where both are known and short
+{switched}               the only change, of a yes or no: "newsletter off"
+{if:added} {if:removed}  nothing, if all of several changes made, or took away, what they name
+{before} {after}         both values of the only change, where they are told and short
+{switched}               "newsletter on": the only change, of a boolean
+{all_new}                "" when every change is of something that there was not before
 {meta:key}               metadata, numbers grouped
 {actor} {behalf} {app} {method} {idp} {call} {error.type} {error.message} {count}
 ```
@@ -37,6 +44,8 @@ from whodid.event import Change, Event, StoredEvent, Target
 from whodid.redaction import MASK
 
 MAX_VALUE_CHARACTERS = 120
+MAX_SHORT_CHARACTERS = 40
+"""Of a value that is told beside what it was: two of them and a name are a sentence yet."""
 
 
 class Fragment(NamedTuple):
@@ -97,6 +106,23 @@ def sentence(stored: StoredEvent) -> tuple[Fragment, ...]:
     return _merged([*phrase, *_repetition(event), *_why(event, stored.outcome)])
 
 
+def is_unproven(stored: StoredEvent) -> bool:
+    """Did somebody only say who they are? A sign-in that failed proves nobody to have been there.
+
+    The account that was named is the event's actor all the same, so that a search for it finds who
+    tried to get into it.
+    """
+    event = stored.event
+    return (
+        event.action == "user.login"
+        and stored.outcome == "failure"
+        and event.actor.type in _CLAIMABLE
+    )
+
+
+_CLAIMABLE = ("user", "anonymous", "unknown")
+
+
 # ── The registry ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -141,9 +167,19 @@ def _action(name: str, entry: dict[str, Any]) -> Action:
         category=entry.pop("category"),
         operation=entry.pop("operation"),
         severity=entry.pop("severity"),
-        sentence=tuple(entry.pop("sentence")),
+        sentence=tuple(
+            fuller for template in entry.pop("sentence") for fuller in _with_values(template)
+        ),
         phrases={outcome: tuple(templates) for outcome, templates in entry.items()},
     )
+
+
+def _with_values(template: str) -> list[str]:
+    """A template about changed fields, behind those that tell the values of a single one."""
+    _, of, whose = template.partition(" {changed} of ")
+    if not of:
+        return [template]
+    return [template + " from {before} to {after}", "switch {switched} for " + whose, template]
 
 
 # Bounded, since clients choose the names.
@@ -182,7 +218,7 @@ def _phrase(event: Event, outcome: str, known: Action | None) -> list[Fragment]:
         and event.changes
         and event.targets
     ):
-        base = _filled(("change {changed} of {targets}",), event)
+        base = _filled(_with_values("change {changed} of {targets}"), event)
     else:
         base = _own_words(event)
     verb, space, rest = base[0].text.partition(" ")
@@ -199,17 +235,18 @@ def _phrase(event: Event, outcome: str, known: Action | None) -> list[Fragment]:
 def _filled(templates: Iterable[str], event: Event) -> list[Fragment]:
     """The first template all of whose fields the event has."""
     for template in templates:
-        fragments: list[Fragment] = []
+        told: list[Fragment] = []
         for part in _compiled(template):
             if isinstance(part, str):
-                fragments.append(Fragment(part))
+                told.append(Fragment(part))
                 continue
-            found = next((got for name, key in part if (got := _FIELDS[name](event, key))), None)
+            fields = (_FIELDS[name](event, key) for name, key in part)
+            found = next((fragments for fragments in fields if fragments is not None), None)
             if found is None:
                 break
-            fragments += found
+            told += found
         else:
-            return fragments
+            return told
     raise AssertionError(f"no sentence without fields for {event.action}: add one")
 
 
@@ -367,9 +404,19 @@ def _targets(event: Event, kind: str) -> _Found:
     kind = _singular(_kind(same[0].type))
     if len(same) > 1:
         return [_value(_counted(len(same), kind))]
-    if not (same[0].name or same[0].id) or same[0].type == "erased":
-        return _name(same[0])
-    return [Fragment(kind + " "), *_name(same[0])]
+    return (
+        _name(same[0])
+        if _is_said_by_name(same[0], kind)
+        else [Fragment(kind + " "), *_name(same[0])]
+    )
+
+
+def _is_said_by_name(target: Target, kind: str) -> bool:
+    """Does the name say what kind of thing it is? "order Order 1", "path /x/" say it twice."""
+    if target.type in ("erased", "path", "url") or not (target.name or target.id):
+        return True
+    first = (target.name or "").casefold()
+    return first == kind.casefold() or first.startswith(f"{kind.casefold()} ")
 
 
 def _name(target: Target) -> list[Fragment]:
@@ -385,7 +432,8 @@ def _name(target: Target) -> list[Fragment]:
 
 def _is_self(event: Event) -> bool:
     first = event.targets[0] if event.targets else None
-    return bool(first and first.id and first.id == event.actor.id)
+    # By the type as well: user 1 and role 1 are two, and "gave themselves a right" is grave.
+    return bool(first and first.id and (first.type, first.id) == (event.actor.type, event.actor.id))
 
 
 def _self(event: Event, _: str) -> _Found:
@@ -402,6 +450,13 @@ def _own(event: Event, _: str) -> _Found:
 
 def _other(event: Event, kind: str) -> _Found:
     return None if _is_self(event) else _target(event, kind)
+
+
+def _claimed(event: Event, _: str) -> _Found:
+    if event.actor.type not in _CLAIMABLE:
+        return None
+    account = _target(event, "user")
+    return account or _text(event.actor.name or event.actor.email or event.actor.id)
 
 
 def _change(event: Event, path: str) -> Change | None:
@@ -429,6 +484,45 @@ def _changed_value(change: Change, value: object) -> _Found:
     return None if value is UNSET or value in (None, "", []) else [_value(value)]
 
 
+def _told(event: Event) -> Change | None:
+    """The only change, if both its values are known, and it is the only target's."""
+    change = _change(event, "")
+    if change is None or change.redacted or UNSET in (change.old, change.new):
+        return None
+    return change if len(_same(event, "")) == 1 and change.target == 0 else None
+
+
+def _short(event: Event, *, is_new: bool) -> _Found:
+    change = _told(event)
+    if change is None or isinstance(change.new, bool):
+        return None
+    if not (_is_short(change.old) and _is_short(change.new)):
+        return None
+    value = change.new if is_new else change.old
+    return [_value("nothing" if value == "" else value)]
+
+
+def _is_short(value: object) -> bool:
+    """Fit to stand in a sentence: a number, or a word or two."""
+    if isinstance(value, str):
+        return len(value) <= MAX_SHORT_CHARACTERS and value.isprintable()
+    return value is None or isinstance(value, int | float)
+
+
+def _switched(event: Event, _: str) -> _Found:
+    change = _told(event)
+    if change is None or not isinstance(change.new, bool):
+        return None
+    name = change.label or _field_words(change.path).removeprefix("is ")
+    return [_field_name(name), Fragment(" "), _value(change.new)]
+
+
+def _if(event: Event, key: str) -> _Found:
+    sides = [(change.old is UNSET, change.new is UNSET) for change in event.changes]
+    wanted = (True, False) if key == "added" else (False, True)
+    return [] if len(sides) > 1 and set(sides) == {wanted} else None
+
+
 def _items(event: Event, path: str, *, gained: bool) -> _Found:
     change = _change(event, path)
     if change is None or change.redacted:
@@ -450,9 +544,13 @@ def _changed(event: Event, _: str) -> _Found:
     fragments: list[Fragment] = []
     for name in names:
         fragments.append(Fragment(" and the " if fragments else "the "))
-        # Plain when it can be read as words of ours; else it stands apart like any other value.
-        fragments.append(Fragment(_cut(name), strong=not _LITERAL_WORDS.fullmatch(name)))
+        fragments.append(_field_name(name))
     return fragments
+
+
+def _field_name(name: str) -> Fragment:
+    """Plain when it can be read as words of ours; else it stands apart like any other value."""
+    return Fragment(_cut(name), strong=not _LITERAL_WORDS.fullmatch(name))
 
 
 def _field_words(path: str) -> str:
@@ -505,11 +603,16 @@ _FIELDS: Mapping[str, Callable[[Event, str], _Found]] = {
     "other": _other,
     "self": _self,
     "own": _own,
+    "claimed": _claimed,
     "new": _new,
     "old": _old,
     "added": lambda event, path: _items(event, path, gained=True),
     "removed": lambda event, path: _items(event, path, gained=False),
     "changed": _changed,
+    "before": lambda event, _: _short(event, is_new=False),
+    "after": lambda event, _: _short(event, is_new=True),
+    "switched": _switched,
+    "if": _if,
     "meta": _meta,
     "method": _method,
     "idp": lambda event, _: _text(event.actor.auth and event.actor.auth.idp),
@@ -544,6 +647,8 @@ def _shown(value: object) -> str:
             return _shown(int(value))
         case list() | tuple():
             return ", ".join(_shown(item) for item in value[:20])
+        case {"id": identity, "name": name, **rest} if not rest:  # another object, as links name it
+            return str(name or identity)
         case dict():
             return ", ".join(f"{key} {_shown(item)}" for key, item in list(value.items())[:20])
         case None:

@@ -309,6 +309,17 @@ class AuditLog:
         """Where events go now."""
         return self._redirected or self._delivery
 
+    def ensure_open(self) -> None:
+        """Return if the store is open, also where it may open late.
+
+        Raises:
+            StoreUnavailableError: It is not, and can't be opened now.
+        """
+        from whodid.stores.late import LateStore
+
+        if isinstance(self._store, LateStore):
+            self._store.open()
+
     def check(self, action: str, *, outcome: str | None = None) -> None:
         """Return if such an event can be.
 

@@ -472,7 +472,20 @@ def test_verify_finds_a_changed_event(run: Run, store: EventStore, folder: Path)
     result = run("verify")
 
     assert result.exit_code == 5
-    assert "BROKEN" in result.stderr
+    assert "BROKEN: 2 problems in 2 events in 1 log; keep" in result.stderr
+
+
+def test_verify_counts_one_as_one(run: Run, store: EventStore) -> None:
+    stored(store, an_event())
+
+    assert "sound: 1 event in 1 log\n" in run("verify").stderr
+
+
+def test_a_sign_in_that_failed_was_tried_by_somebody(run: Run, store: EventStore) -> None:
+    root = {"type": "user", "id": "1", "name": "root"}
+    stored(store, an_event(action="user.login", actor=root, targets=[root], outcome="failure"))
+
+    assert "\tsomebody\ttried to sign in as root\t" in run("search", "actor:root").stdout
 
 
 def test_a_key_is_printed_once_and_opens_the_api(run: Run, store: EventStore) -> None:

@@ -27,7 +27,7 @@ def found(story: demo.Story, events: list[StoredEvent]) -> list[StoredEvent]:
 def said(events: list[StoredEvent]) -> list[str]:
     """Who did what, as the list shows it."""
     return [
-        f"{stored.event.actor.name or 'somebody'} "
+        f"{'somebody' if actions.is_unproven(stored) else stored.event.actor.name} "
         + "".join(fragment.text for fragment in actions.sentence(stored))
         for stored in events
     ]
@@ -86,7 +86,7 @@ def test_the_search_of_a_story_finds_its_tenants_events_alone(
         (
             "Whose account was taken over?",
             [
-                "Tomás Reyes failed to sign in 14 times in 16 minutes: wrong password",
+                "somebody tried to sign in as Tomás Reyes 14 times in 16 minutes: wrong password",
                 "Tomás Reyes signed in with a recovery code",
                 "Tomás Reyes gave themselves the role admin",
                 "Tomás Reyes exported 12,480 customers as CSV",
@@ -105,21 +105,21 @@ def test_the_search_of_a_story_finds_its_tenants_events_alone(
             "What happened to invoice 42?",
             [
                 "Mira Okafor wrote invoice 2026-0042 for Vogt & Sønner",
-                "Jonas Berg changed the amount of invoice 2026-0042",
+                "Jonas Berg changed the amount of invoice 2026-0042 from 18,400 to 14,800",
                 "Astrid Lunde changed the terms and the reference of invoice 2026-0042",
                 "Jonas Berg tried to approve invoice 2026-0042: not permitted",
                 "Mira Okafor approved invoice 2026-0042",
-                "Ledgerbot changed the due date of invoice 2026-0042",
+                "Ledgerbot changed the due date of invoice 2026-0042 from 2026-11-27 to 2026-12-13",
                 "Priya Raman looked at invoice 2026-0042",
-                "Astrid Lunde changed the amount of invoice 2026-0042",
+                "Astrid Lunde changed the amount of invoice 2026-0042 from 14,800 to 18,400",
                 "Mira Okafor sent invoice 2026-0042 to Vogt & Sønner",
             ],
         ),
         (
             "Who is trying passwords?",
             [
-                "Gwen Hartley failed to sign in: wrong password",
-                "somebody failed to sign in as a.bell@fernmere.example: no such user",
+                "somebody tried to sign in as Gwen Hartley: wrong password",
+                "somebody tried to sign in as a.bell@fernmere.example: no such user",
                 "Ravi Castell signed in",
             ],
         ),

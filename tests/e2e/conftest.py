@@ -24,7 +24,7 @@ from whodid.access import Access
 from whodid.recorder import prepare
 from whodid.stores.sqlite import SqliteStore
 from whodid.times import Instant
-from whodid.viewer import Viewer
+from whodid.viewer import Host, Viewer
 from whodid.viewer.asgi import ViewerApp
 
 ARGUMENTS = [
@@ -48,7 +48,10 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass(frozen=True)
 class Site:
-    """Where the pages are: over the demo at `url`, over nothing at `empty`, closed at `closed`."""
+    """Where the pages are: over the demo at `url`, over nothing at `empty`, closed at `closed`.
+
+    Below `/hosted` an application stands around those of the demo.
+    """
 
     url: str
     store: SqliteStore
@@ -70,6 +73,15 @@ def nothing(_request: Request) -> None:
     return None
 
 
+def an_office(_request: Request) -> Host:
+    """An application whose page of a record is another place of this server."""
+    return Host(
+        link_of=lambda target: f"/empty/?q={target.type}",
+        home=("Back to the office", "/empty/"),
+        signed_in="Ingrid Solheim",
+    )
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("e2e")
@@ -79,6 +91,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         routes=[
             Mount("/empty", app=ViewerApp(Viewer(blank), everything)),
             Mount("/closed", app=ViewerApp(Viewer(store), nothing)),
+            Mount("/hosted", app=ViewerApp(Viewer(store), everything, host_of=an_office)),
             Mount("/", app=ViewerApp(Viewer(store), everything)),
         ]
     )

@@ -120,7 +120,7 @@ def test_a_filter_includes_and_excludes(either: Page) -> None:
 
     the_filter(either, "user.login").get_by_role("link", name="Exclude user.login").click()
     expect(box(either)).to_have_value("outcome:failure -action:user.login")
-    expect(either.locator("#list")).not_to_contain_text("failed to sign in")
+    expect(either.locator("#list")).not_to_contain_text("tried to sign in")
 
     the_filter(either, "Failure").locator("a.choose").click()
     expect(box(either)).to_have_value("-action:user.login")
@@ -668,6 +668,8 @@ PLACES = {
     "forbidden": "/closed/",
     "fault": "/?q=actr:tomas",
     "missing": "/nothing",
+    "a word that is a part": "/?q=angstr",
+    "hosted drawer": "/hosted/?range=30d&q=actor:reyes+country:SG+has:changes",
     "severity": "/?range=30d&split=severity",
     "values": "/values?field=action&range=30d&q=action:user.login",
     "values without a match": "/values?field=action&find=nothing",
@@ -681,7 +683,7 @@ PLACES = {
 
 def prepare_place(page: Page, place: str) -> None:
     """Open what the address alone does not show."""
-    if place in ("drawer", "agent", "side by side"):
+    if place in ("drawer", "hosted drawer", "agent", "side by side"):
         rows(page).first.locator("a.go").click()
         expect(page.locator("#event")).to_be_visible()
         page.locator("summary", has_text="JSON").click()
@@ -716,7 +718,15 @@ def test_axe_finds_no_fault(place: str, scheme: str, open_context: OpenContext, 
 
 def test_axe_finds_no_fault_on_a_phone(open_context: OpenContext, site: Site) -> None:
     page = open_context(bypass_csp=True, viewport={"width": 390, "height": 844}).new_page()
-    for place in ("list", "search", "drawer", "values", "completion", "zones", "side by side"):
+    for place in (
+        "list",
+        "search",
+        "hosted drawer",
+        "values",
+        "completion",
+        "zones",
+        "side by side",
+    ):
         page.goto(site.url + PLACES[place])
         prepare_place(page, place)
         page.evaluate(AXE)
@@ -724,6 +734,35 @@ def test_axe_finds_no_fault_on_a_phone(open_context: OpenContext, site: Site) ->
             fault["id"]
             for fault in page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
         ] == []
+
+
+def test_an_event_and_the_header_lead_back_into_the_application(either: Page, site: Site) -> None:
+    either.goto(f"{site.url}{PLACES['hosted drawer']}")
+    rows(either).first.locator("a.go").click()
+    either.get_by_role("link", name="open", exact=True).first.click()
+    expect(either).to_have_url(re.compile(r"/empty/\?q=\w+$"))
+
+    either.goto(f"{site.url}/hosted/")
+    expect(either.locator(".me")).to_have_attribute("title", "Signed in as Ingrid Solheim")
+    either.get_by_role("link", name="Back to the office").click()
+    expect(either).to_have_url(f"{site.url}/empty/")
+
+
+@pytest.mark.parametrize("width", [360, 390, 700, 1024, 1440])
+def test_the_header_of_an_application_fits(
+    width: int, open_context: OpenContext, site: Site
+) -> None:
+    page = open_context(viewport={"width": width, "height": 800}).new_page()
+    page.goto(f"{site.url}/hosted/?range=30d")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate("""
+      (() => {
+        const boxes = [...document.querySelector(".bar").children]
+          .map((element) => element.getBoundingClientRect()).filter((box) => box.width);
+        return boxes.every((box, at) => !at || box.left >= boxes[at - 1].right - 1);
+      })()
+    """)
 
 
 def test_the_first_stop_of_the_tab_key_skips_to_the_content(page: Page) -> None:

@@ -16,7 +16,7 @@ from tests.viewer.html import read
 from whodid.access import Access
 from whodid.testing import an_event
 from whodid.times import Instant
-from whodid.viewer import Viewer
+from whodid.viewer import Host, Viewer
 from whodid.viewer.asgi import ViewerApp
 
 Ask = Callable[..., httpx2.Response]
@@ -51,6 +51,25 @@ async def test_addresses_are_below_the_mount_point(viewer: Viewer, keep: Keep) -
     assert event.startswith("/audit/events/")
     assert (await ask(app, event)).status_code == 200
     assert (await ask(app, page.one("link", rel="stylesheet").href)).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_the_application_says_where_the_pages_stand(viewer: Viewer, keep: Keep) -> None:
+    keep(an_event(occurred_at=Instant.now()))
+    asked: list[str] = []
+
+    def host_of(request: Request) -> Host:
+        asked.append(request.url.path)
+        return Host(home=("Office", "/office/"), signed_in="Ida")
+
+    def app(authorize: Any) -> ViewerApp:
+        return ViewerApp(viewer, authorize, host_of=host_of)
+
+    assert read((await ask(app(everything), "/")).content).link("Office") == "/office/"
+    assert asked == ["/"]
+    # Whoever may see nothing learns nothing of the application either.
+    assert "Ida" not in (await ask(app(lambda _request: None), "/")).text
+    assert asked == ["/"]
 
 
 @pytest.mark.anyio

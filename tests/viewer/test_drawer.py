@@ -13,11 +13,11 @@ from msgspec import UNSET
 
 from tests.strategies import stored_events
 from tests.viewer.conftest import Keep, View
-from tests.viewer.html import Element, query_of, url_of
+from tests.viewer.html import Element, query_of, read, url_of
 from whodid.event import Event, StoredEvent, from_mapping, write_hook
 from whodid.testing import EVERYTHING, NOON, an_event, minutes, prepared
 from whodid.times import Instant
-from whodid.viewer import drawer
+from whodid.viewer import Host, Request, Viewer, drawer
 from whodid.viewer.address import Address
 from whodid.viewer.moments import Moments, find_zone
 from whodid.viewer.text import plain
@@ -292,6 +292,97 @@ def test_impersonation_says_as_and_draws_a_second_ring(keep: Keep, view: View) -
 
     assert page.one("h2", id="ev").text.startswith("Priya Raman, as Hannah Vogt, ")
     assert page.one("tr", aria_current="true").all("span", class_="as")
+
+
+def test_a_target_is_searched_with_its_type(keep: Keep, view: View) -> None:
+    [event_id] = keep(an_event(targets=[{"type": "product", "id": "2", "name": "Desk"}]))
+
+    url = open_event(view, event_id).link("Desk")
+
+    assert query_of(url)["q"] == "target.type:product target.id:2"
+
+
+def test_an_id_says_that_it_is_one(keep: Keep, view: View) -> None:
+    actor = {"type": "user", "id": "1", "name": "Ana", "email": "ana@example.com"}
+    [event_id] = keep(an_event(actor=actor))
+    chain = open_event(view, event_id).one("div", class_="chain")
+
+    lines = chain.all("span", class_="lines")[0].all("span")[1:]
+    assert [line.text for line in lines] == ["Person", "ana@example.com", "id 1"]
+
+
+def test_who_failed_to_sign_in_is_somebody_who_gave_a_name(keep: Keep, view: View) -> None:
+    root = {"type": "user", "id": "1", "name": "root"}
+    [event_id] = keep(
+        an_event(action="user.login", actor=root, targets=[root], outcome="failure",
+                 reason={"code": "bad_password"}, occurred_at=str(NOON))
+    )  # fmt: skip
+    page = view(f"/events/{event_id}")
+    chain = page.one("div", class_="chain")
+
+    assert page.one("h2", id="ev").text == "Somebody tried to sign in as root: wrong password"
+    assert page.one("tr", aria_current="true").one("td", class_="who-c").text == "Somebody"
+    assert chain.all("div", class_="node")[0].text == "Somebody"
+    assert "gave the name of root" in chain.text
+    # Who tried to get into an account is found by the account.
+    assert query_of(page.link("This account root"))["q"] == "actor.id:1"
+
+
+def test_linked_objects_are_names_and_no_json(keep: Keep, view: View) -> None:
+    new = [{"id": "1", "name": "new"}, {"id": "4", "name": ""}]
+    table = changed(keep, view, {"path": "tags", "new": new})
+
+    assert [ins.text for ins in table.all("ins")] == ["new, 4"]
+
+
+# -- the application around the pages ------------------------------------------------------------
+
+
+def a_page(viewer: Viewer, event_id: str, **host: Any) -> Element:
+    request = Request(path=f"/events/{event_id}", access=EVERYTHING, host=Host(**host))
+    return read(viewer.handle(request, now=NOON).body)
+
+
+def test_a_target_leads_to_where_the_application_shows_it(viewer: Viewer, keep: Keep) -> None:
+    [event_id] = keep(an_event(targets=[{"type": "desk", "id": "2"}, {"type": "lamp", "id": "2"}]))
+
+    page = a_page(viewer, event_id, link_of=lambda it: "/d/2/" if it.type == "desk" else None)
+
+    assert [link.href for link in page.all("a", class_="link") if link.text == "open"] == ["/d/2/"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "//evil.example/", "/\\evil.example/", "\\\\evil.example", "https://evil.example/",
+        "javascript:x", "/\t/evil.example/", "/a b", "", "desk/2",
+    ],
+)  # fmt: skip
+def test_what_is_no_path_of_the_same_site_becomes_no_link(
+    url: str, viewer: Viewer, keep: Keep
+) -> None:
+    [event_id] = keep(an_event(targets=[{"type": "desk", "id": "2"}]))
+
+    page = a_page(viewer, event_id, link_of=lambda _: url)
+
+    assert not [link for link in page.all("a") if link.text == "open"]
+
+
+def test_the_header_leads_home_and_says_who_is_signed_in(viewer: Viewer, keep: Keep) -> None:
+    [event_id] = keep(an_event())
+
+    page = a_page(viewer, event_id, home=("Back <office>", "/office/"), signed_in="Ida \u202eWells")
+
+    assert page.link("Back <office>") == "/office/"
+    assert page.one("span", class_="me").text == "ISigned in as Ida ‹U+202E›Wells"
+    assert page.one("span", class_="me").attributes["title"] == "Signed in as Ida ‹U+202E›Wells"
+
+
+def test_a_page_of_no_application_has_neither(keep: Keep, view: View) -> None:
+    [event_id] = keep(an_event())
+    page = open_event(view, event_id)
+
+    assert not page.all("span", class_="me")
 
 
 def changed(keep: Keep, view: View, *changes: dict[str, Any], **query: str) -> Element:

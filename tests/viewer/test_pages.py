@@ -57,8 +57,8 @@ def test_a_row_is_a_sentence_with_who_what_outcome_and_where(keep: Keep, view: V
     row = page.all("tbody")[0].all("tr")[1]
 
     assert row.one("td", class_="time").text == "11:59:00"
-    assert row.one("td", class_="who-c").text == "AGAna García"
-    assert row.one("a", class_="go").text == "failed to sign in: wrong password"
+    assert row.one("td", class_="who-c").text == "Somebody"
+    assert row.one("a", class_="go").text == "tried to sign in as Ana García: wrong password"
     assert row.one("td", class_="out-c").text == "Failure"
     assert row.one("td", class_="from").text == "Bergen, NO 203.0.113.7"
     assert row.one("td", class_="did-c").one("code").text == "user.login"
@@ -267,8 +267,11 @@ def test_countries_have_names(keep: Keep, view: View) -> None:
     assert query_of(option(view(), "Norway").one("a", class_="choose").href) == {"q": "country:NO"}
 
 
+LONG_AGO = at(-60 * 24 * 30)  # so that the log is older than the range
+
+
 def test_every_bar_leads_to_its_events(keep: Keep, view: View) -> None:
-    keep(*logins(30)[1:], at(-0.5), at(-60 * 30, outcome="failure"))
+    keep(*logins(30)[1:], at(-0.5), at(-60 * 30, outcome="failure"), LONG_AGO)
     bars = view().one("div", class_="chart").all("a")
     shown = [rows(view(bar.href)) for bar in bars]
 
@@ -328,8 +331,27 @@ def test_a_list_of_which_all_is_seen_is_not_counted_again(
     assert page.one("footer").text.startswith("3 events")
 
 
+def test_the_chart_of_a_young_log_begins_where_the_log_does(keep: Keep, view: View) -> None:
+    keep(at(-120), at(-60), at(-1))
+
+    bars = view().one("div", class_="hist").all("rect", class_="hit")
+
+    assert len(bars) == 3
+    assert float(bars[0].attributes["x"].rstrip("%")) < 5
+    assert float(bars[-1].attributes["x"].rstrip("%")) > 95
+
+
+def test_the_chart_of_what_is_rare_in_an_old_log_keeps_its_window(keep: Keep, view: View) -> None:
+    keep(LONG_AGO, at(-1, action="c.d"))
+
+    [bar] = view(q="action:c.d").one("div", class_="hist").all("rect", class_="hit")
+
+    assert float(bar.attributes["width"].rstrip("%")) < 3
+    assert view(q="action:c.d").text.count("one bar is 2 hours") == 1
+
+
 def test_the_chart_can_be_split_by_severity(keep: Keep, view: View) -> None:
-    keep(at(-1, severity="critical"), at(-2, severity="medium"))
+    keep(at(-1, severity="critical"), at(-2, severity="medium"), LONG_AGO)
     page = view(view(q="alice").one("nav", class_="by").link("Severity"))
 
     assert page.one("nav", class_="by").one("a", aria_current="true").text == "Severity"
@@ -375,7 +397,7 @@ def test_a_quick_range_is_zoomed_out_to_the_next(keep: Keep, view: View) -> None
 
 
 def test_the_chart_tells_its_edges_for_choosing_a_stretch(keep: Keep, view: View) -> None:
-    keep(*logins(30))
+    keep(*logins(30), LONG_AGO)
     chart = view(tz="Europe/Oslo").one("div", class_="chart")
     edges, totals = (chart.attributes[name].split(" ") for name in ("data-edges", "data-totals"))
 
@@ -605,6 +627,18 @@ def test_a_search_without_a_match_says_so(keep: Keep, view: View) -> None:
     assert page.link("Clear the search") == "/"
 
 
+def test_a_search_without_a_match_offers_to_look_for_a_part_of_a_name(
+    keep: Keep, view: View
+) -> None:
+    keep(at(-1, actor={"type": "user", "id": "1", "name": "Anders Ångström"}))
+    page = view(q="ångstr app:x")
+
+    assert "A word is found whole" in page.one("section", class_="blank").text
+    assert query_of(page.link("target:*ångstr*"))["q"] == "target:*ångstr* app:x"
+    assert len(rows(view(view(q="ångstr").link("actor:*ångstr*")))) == 1
+    assert "found whole" not in view(q="app:x").text
+
+
 @pytest.mark.parametrize("access", [Access(), Access.reader([]), Access(tenants=None)])
 def test_who_may_see_nothing_is_told_nothing(access: Access, keep: Keep, view: View) -> None:
     [event_id] = keep(at(-1, tenant="acme", action="secret.thing"))
@@ -702,6 +736,42 @@ def test_an_event_outside_the_search_is_shown_without_neighbours(keep: Keep, vie
     assert not page.all("tr", aria_current="true")
     assert not page.all("a", aria_label="Older event")
     assert page.all("h2", id="ev")
+
+
+def test_an_icon_that_a_browser_asks_for_by_itself_is_everybodys(get: Get, viewer: Viewer) -> None:
+    answer = viewer.handle(Request(path="/favicon.ico"), now=NOON)
+
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert answer.body == get("/static/logo.svg").body
+
+
+def test_what_is_no_page_is_missing_for_who_may_see_nothing_as_well(viewer: Viewer) -> None:
+    assert viewer.handle(Request(path="/nothing"), now=NOON).status == 404
+    assert viewer.handle(Request(path="/"), now=NOON).status == 403
+
+
+@pytest.mark.parametrize(
+    ("tenants", "shown"),
+    [(["default"], []), (["acme"], ["acme"]), (["acme", "default"], ["All tenants (2)"])],
+)
+def test_a_tenant_that_means_nothing_is_not_named(
+    tenants: list[str], shown: list[str], keep: Keep, view: View
+) -> None:
+    keep(*(at(-1, tenant=tenant) for tenant in tenants))
+    named = view().one("header").all(class_="tenant")
+
+    assert [it.text.removesuffix(" choose a tenant") for it in named] == shown
+
+
+def test_pages_say_the_command_that_runs_where_they_stand(store: SqliteStore, keep: Keep) -> None:
+    viewer = Viewer(store, command="python manage.py whodid")
+
+    def words(path: str) -> str:
+        return read(viewer.handle(Request(path=path, access=EVERYTHING), now=NOON).body).text
+
+    assert "python manage.py whodid record" in words("/")
+    [event_id] = keep(at(-1))
+    assert "$ python manage.py whodid verify" in words(f"/events/{event_id}")
 
 
 def test_an_unknown_event_is_missing_and_so_is_any_other_page(view: View) -> None:

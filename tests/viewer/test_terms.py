@@ -79,6 +79,24 @@ def test_alternatives_are_one_term_that_is_not_taken_apart() -> None:
     assert search.fields() == set()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("angstr", ["target:*angstr*", "actor:*angstr*"]),
+        ("app:x ång -cat", ["app:x target:*ång* -cat", "app:x actor:*ång* -cat"]),
+        ("actor:angstr app:x", ["actor:*angstr* app:x"]),
+        ("target:a.b-c", ["target:*a.b-c*"]),
+        *((text, []) for text in ("a", '"a b"', "-cat", "actor:a*", "actor:a,b", "(ab OR cd)", "")),
+    ],
+)
+def test_a_word_that_is_found_whole_can_be_a_part_of_a_name(text: str, expected: list[str]) -> None:
+    found = terms(text).loosened()
+
+    assert [search for _, search in found] == expected
+    for _, search in found:
+        meaning(search)
+
+
 @pytest.mark.parametrize("value", ["high", "low"])
 def test_a_comparison_names_no_value(value: str) -> None:
     assert terms("severity:>=high").state("severity", value) is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.viewer.html import read
-from whodid.viewer.text import brief, flat, initials, leaves, pretty_json, shown, visible
+from whodid.viewer.text import brief, flat, initials, leaves, pretty_json, shown, told, visible
 
 
 def test_markup_in_a_value_is_only_text() -> None:
@@ -117,3 +117,21 @@ def test_json_is_shown_on_lines_with_its_keys_marked() -> None:
 
     assert [key.text for key in page.all("span", class_="k")] == ['"a"', '"b"', '"c: d"']
     assert page.raw_text.startswith('{\n  "a": "<i>",\n')
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (
+            [{"id": "1", "name": "new"}, {"id": "4", "name": ""}, {"id": 7, "name": None}],
+            "new, 4, 7",
+        ),
+        ([{"id": "1", "name": "new", "more": 1}], '[{"id":"1","name":"new","more":1}]'),
+        ([], "[]"),
+        ("a", "a"),
+    ],
+)
+def test_linked_objects_are_told_by_name_and_all_else_as_it_is(
+    value: object, expected: str
+) -> None:
+    assert told(value) == expected

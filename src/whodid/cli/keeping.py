@@ -13,7 +13,7 @@ from whodid import recorder
 from whodid.access import Access
 from whodid.cli import exits
 from whodid.cli.shared import complain, db_option, opened, work_progress
-from whodid.cli.text import one_line
+from whodid.cli.text import counted, one_line
 from whodid.event import Actor, Event, Source, Target, Tenant
 from whodid.stores.base import ApiKey, VerifyReport
 from whodid.times import Instant
@@ -47,12 +47,13 @@ def _report(report: VerifyReport) -> None:
         complain(f"{where}{index}: {problem.what}")
     hidden = len(report.problems) - MAX_SHOWN_PROBLEMS
     if hidden > 0:
-        complain(f"and {hidden:,} more problems")
-    events = f"{report.events:,} events in {len(report.trees):,} logs"
+        complain(f"and {counted(hidden, 'more problem')}")
+    events = f"{counted(report.events, 'event')} in {counted(len(report.trees), 'log')}"
     if report.is_sound:
         click.echo(f"sound: {events}", err=True)
     else:
-        complain(f"BROKEN: {len(report.problems):,} problems in {events}; keep the file and a copy")
+        problems = counted(len(report.problems), "problem")
+        complain(f"BROKEN: {problems} in {events}; keep the file and a copy")
 
 
 @click.command(name="index")

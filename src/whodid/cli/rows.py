@@ -72,7 +72,8 @@ def in_zone(moment: Instant, zone: tzinfo) -> datetime:
 
 def _who(stored: StoredEvent) -> str:
     event = stored.event
-    who = name_of(event.actor)
+    # Whoever failed to sign in is not known; the sentence says whom they named.
+    who = "somebody" if actions.is_unproven(stored) else name_of(event.actor)
     return f"{who} for {name_of(event.on_behalf_of)}" if event.on_behalf_of else who
 
 

@@ -34,6 +34,11 @@ def one_line(text: str) -> str:
     return visible(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def width(text: str) -> int:
     """Columns that the text takes on a terminal."""
     columns = 0

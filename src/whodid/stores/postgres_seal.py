@@ -8,9 +8,11 @@ and was not then is sealed in this round, found by an index on the transaction's
 long transaction holds up the others. (INTEGRITY 3.2)
 
 One row's lock makes sealers take turns; no session holds anything, and a sealer that is killed
-leaves nothing. The order inside a round is that of the transactions, then of arrival. The columns
-of an event, its references and its entry are computed here from its body: of what an application
-inserted, nothing is trusted but that it is what the application claims.
+leaves nothing. The order inside a round is that of arrival: who waits for another transaction's
+lock inserts after it has committed, so of two changes of one row the later one comes later, which
+the numbers of transactions don't tell. The columns of an event, its references and its entry are
+computed here from its body: of what an application inserted, nothing is trusted but that it is what
+the application claims.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ FROM now LEFT JOIN whodid_event AS e ON ({condition})
     WHERE s.arrival = e.arrival AND s.received_at = e.received_at OFFSET 0
   )
   AND NOT EXISTS (SELECT 1 FROM whodid_refused AS r WHERE r.arrival = e.arrival OFFSET 0)
-ORDER BY e.xid, e.arrival LIMIT %(limit)s
+ORDER BY e.arrival LIMIT %(limit)s
 """
 _SINCE = _FIND.format(
     condition="e.xid >= pg_snapshot_xmax(%(snapshot)s::pg_snapshot) "

@@ -7,13 +7,14 @@ what is long and unlike is shown whole, old beside new, and said to be.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET
 
-from whodid.viewer.text import leaves, plain
+from whodid.viewer.text import leaves, linked_objects, plain
 
 MAX_DIFFERENCES = 250
 """Words that may go and come in one value; time and memory grow with the square."""
@@ -74,7 +75,11 @@ class Line:
 
 
 def compare(old: Any, new: Any) -> list[Line]:  # Any: JSON of the sender, or UNSET
-    """Old and new as lines: of objects the members that differ, of all else one."""
+    """Old and new as lines: of objects the members that differ, of all else one.
+
+    Lists of other objects are compared by the names of these.
+    """
+    old, new = _named(old, new)
     if _is_nested(old) and _is_nested(new):
         before, after = dict(leaves(old)), dict(leaves(new))
         paths = [path for path in {**before, **after} if _differs(before, after, path)]
@@ -85,6 +90,29 @@ def compare(old: Any, new: Any) -> list[Line]:  # Any: JSON of the sender, or UN
                 _line(before.get(path, UNSET), after.get(path, UNSET), path=path) for path in paths
             ]
     return [_line(old, new)]
+
+
+def _named(old: Any, new: Any) -> tuple[Any, Any]:  # Any: JSON of the sender, or UNSET
+    """Names in place of other objects, where there are such on both sides, or on one alone."""
+    before, after = linked_objects(old), linked_objects(new)
+    labels = _labels([*(before or ()), *(after or ())])
+    if before and after:
+        return [labels[each] for each in before], [labels[each] for each in after]
+    if before and new in (UNSET, None, []):
+        return ", ".join(labels[each] for each in before), "" if new == [] else new
+    if after and old in (UNSET, None, []):
+        return "" if old == [] else old, ", ".join(labels[each] for each in after)
+    return old, new
+
+
+def _labels(linked: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+    """What to call each object: two that share a name must not look like one that stayed."""
+    called = {(key, name): name or key for key, name in linked}
+    times = Counter(called.values())
+    return {
+        each: label if times[label] == 1 else f"{label} ({each[0]})"
+        for each, label in called.items()
+    }
 
 
 def replaced(old: Any, new: Any) -> Line:  # Any: JSON of the sender, or UNSET

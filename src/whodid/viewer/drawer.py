@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 from msgspec import UNSET
 
+from whodid.actions import is_unproven
 from whodid.event import Change, Event, Principal, StoredEvent, Target
 from whodid.times import Instant
 from whodid.viewer.address import Address
 from whodid.viewer.countries import country_name
 from whodid.viewer.diffs import Line, compare, replaced
+from whodid.viewer.http import LinkOf
 from whodid.viewer.moments import Moments, span
 from whodid.viewer.people import KINDS, Person, actor_of, acts_as, name_of, portray
 from whodid.viewer.terms import spell
@@ -29,7 +31,7 @@ LATE_S = 5
 """Seconds between occurring and being received that are worth a flag."""
 LONG_CHARACTERS = 600
 
-Style = Literal["", "code", "muted", "tag", "warn", "long"]
+Style = Literal["", "code", "muted", "tag", "warn", "long", "link"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,8 @@ class Pivot:
 def chain(stored: StoredEvent, *, address: Address) -> list[Node]:
     """Actor, on behalf of whom, and through what."""
     event = stored.event
-    actor = event.actor
-    is_gone = "/actor" in stored.gone
     nodes = [
-        Node(
-            role="Actor",
-            who=actor_of(stored),
-            url="" if is_gone else _search_for(actor, address=address),
-            lines=() if is_gone else tuple(_actor_lines(event)),
-        ),
+        _actor(stored, address=address),
         _behalf(event, stored=stored, address=address),
     ]
     nodes += [
@@ -123,6 +118,19 @@ def chain(stored: StoredEvent, *, address: Address) -> list[Node]:
     if not event.via:
         nodes.append(_application(event))
     return nodes
+
+
+def _actor(stored: StoredEvent, *, address: Address) -> Node:
+    event, who = stored.event, actor_of(stored)
+    if "/actor" in stored.gone:
+        return Node(role="Actor", who=who)
+    lines = tuple(_actor_lines(event))
+    if is_unproven(stored):
+        named = event.actor.name or event.actor.email or event.actor.id
+        claim = Part(f"gave the name of {named}") if named else Part("gave no name")
+        return Node(role="Actor", who=who, lines=(claim, *lines))
+    url = _search_for(event.actor, address=address)
+    return Node(role="Actor", who=who, url=url, lines=lines)
 
 
 def _behalf(event: Event, *, stored: StoredEvent, address: Address) -> Node:
@@ -205,12 +213,16 @@ def sections_before_changes(
 
 
 def sections_after_changes(
-    stored: StoredEvent, *, moments: Moments, address: Address
+    stored: StoredEvent, *, moments: Moments, address: Address, link_of: LinkOf | None = None
 ) -> list[Section]:
-    """On what, in which request, by which application, and everything else."""
+    """On what, in which request, by which application, and everything else.
+
+    Args:
+        link_of: Says where the application shows a target.
+    """
     event = stored.event
     return _filled(
-        _section("Targets", _targets(event, stored=stored, address=address)),
+        _section("Targets", _targets(event, stored=stored, address=address, link_of=link_of)),
         _section("Request", _request(event, address=address)),
         _section("Sign-in", _sign_in(event)),
         _section("More about the actor", _json_facts(event.actor.attributes)),
@@ -393,16 +405,20 @@ def _lines(change: Change) -> list[Line]:
     return compare(change.old, change.new)
 
 
-def _targets(event: Event, *, stored: StoredEvent, address: Address) -> Iterator[Fact]:
+def _targets(
+    event: Event, *, stored: StoredEvent, address: Address, link_of: LinkOf | None
+) -> Iterator[Fact]:
     for number, target in enumerate(event.targets):
         if f"/targets/{number}" in stored.gone:
             yield Fact("Erased", (Part("erased", "muted"),))
             continue
-        yield from _target(target, address=address)
+        own_url = link_of(target) if link_of else None
+        opening = Part("open", "link", own_url) if own_url and is_own_path(own_url) else None
+        yield from _target(target, address=address, opening=opening)
 
 
-def _target(target: Target, *, address: Address) -> Iterator[Fact]:
-    url = address.searching(spell("target.id", target.id)).ranging("all").list if target.id else ""
+def _target(target: Target, *, address: Address, opening: Part | None) -> Iterator[Fact]:
+    url = address.searching(_query_of(target)).ranging("all").list if target.id else ""
     role = Part(target.role, "tag") if target.role else None
     version = Part(f"version {target.version}", "muted") if target.version else None
     link = None
@@ -411,10 +427,23 @@ def _target(target: Target, *, address: Address) -> Iterator[Fact]:
         link = Part(target.url, "muted", target.url if is_web else "", is_outside=is_web)
     name = Part(target.name, "", url) if target.name else None
     identity = Part(target.id, "code", "" if name else url) if target.id else None
-    yield from _fact(target.type, name or identity, identity if name else None, role, version, link)
+    yield from _fact(
+        target.type,
+        *(name or identity, identity if name else None, role, version, link, opening),
+    )
     if not (target.name or target.id or target.role or target.version or target.url):
         yield Fact(target.type, (Part("without id", "muted"),))
     yield from _json_facts(target.attributes)
+
+
+def _query_of(target: Target) -> str:
+    """What finds a target and no other: ids are often small numbers that each type counts anew."""
+    return f"{spell('target.type', target.type)} {spell('target.id', target.id or '')}"
+
+
+def is_own_path(url: str) -> bool:
+    """Is this a path of the same site? An address with `//` or a backslash in front is none."""
+    return bool(re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", url))
 
 
 def is_web_address(url: str) -> bool:
@@ -525,6 +554,7 @@ def pivots(stored: StoredEvent, *, address: Address) -> list[Pivot]:
     found: list[tuple[str, str, str]] = []
     if event.actor.id:
         noun = {"user": "person", "ai_agent": "agent"}.get(event.actor.type, "actor")
+        noun = "account" if is_unproven(stored) else noun
         found.append((f"This {noun}", name_of(event.actor), spell("actor.id", event.actor.id)))
     if event.client and event.client.ip:
         found.append(("This address", event.client.ip, spell("ip", event.client.ip)))
@@ -533,8 +563,7 @@ def pivots(stored: StoredEvent, *, address: Address) -> list[Pivot]:
         found.append(("This session", session, spell("session", session)))
     record = next((target for target in event.targets if target.id), None)
     if record and record.id:
-        query = f"{spell('target.type', record.type)} {spell('target.id', record.id)}"
-        found.append(("This record", record.name or record.id, query))
+        found.append(("This record", record.name or record.id, _query_of(record)))
     if event.request and event.request.id:
         found.append(("This request", event.request.id, spell("request", event.request.id)))
     if event.trace:

@@ -76,16 +76,21 @@ _PAGES = {
         status=500,
         heading="An event cannot be read",
         text="Its stored bytes are not those of an event. Stop, keep a copy of the database, and "
-        "run whodid verify: it names what was changed.",
+        "run {command} verify: it names what was changed.",
     ),
 }
 
 
-def message(request: Request, name: str) -> Response:
-    """One of the pages above."""
+def message(request: Request, name: str, *, command: str = "whodid") -> Response:
+    """One of the pages above.
+
+    Args:
+        command: What runs the program on this log.
+    """
     page = _PAGES[name]
+    text = page.text.replace("{command}", command)
     if request.path.endswith(".json"):
-        return _problem(page.status, page.heading, page.text)
+        return _problem(page.status, page.heading, text)
     back = [Link("Back to the events", request.prefix + "/")] if name != "forbidden" else []
     if name == "unavailable":
         back.insert(0, Link("Try again", Address.of(request).list))
@@ -95,7 +100,7 @@ def message(request: Request, name: str) -> Response:
         status=page.status,
         headers={"retry-after": "5"} if page.status == 503 else None,
         heading=page.heading,
-        text=page.text,
+        text=text,
         art=page.art,
         links=back,
         fault=None,

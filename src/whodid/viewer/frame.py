@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from whodid.access import Access
+from whodid.event import DEFAULT_TENANT
 from whodid.query.ast import Not, Query
 from whodid.stores.base import Counted, EventStore
 from whodid.times import Instant
@@ -106,8 +107,13 @@ def tenant_menu(
     def only(tenant_id: str) -> str:
         return Terms(others, parse=terms.parse).including("tenant", tenant_id)
 
+    # The one tenant of a log that knows of none says nothing to anybody.
+    is_plain = len(tenants) == 1 and tenants.get(DEFAULT_TENANT) == DEFAULT_TENANT
     return {
-        "tenants": [
+        "is_plain_log": is_plain,
+        "tenants": []
+        if is_plain
+        else [
             Link(name, address.searching(only(key)).list, is_current=key == tenant)
             for key, name in listed
         ],

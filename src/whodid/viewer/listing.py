@@ -129,6 +129,8 @@ def _chart(
         # Of a longer list the oldest match is further down: the log's own beginning is cheaper.
         oldest = page.events[-1].occurred_at if is_all else store.stats(access=access).oldest
         start = oldest or page.events[-1].occurred_at
+    elif search.window.range and not (is_all and page.events[-1].occurred_at < _middle(start, end)):
+        start = _beginning(start, end, store=store, access=access)
     if start >= end:
         return None  # all of it lies ahead of the clock
     # A moment of its own for the very first event, so that no chart is without width.
@@ -138,6 +140,19 @@ def _chart(
         search.query, access=access, edges=edges, split_by=search.address.split
     )
     return draw(histogram, address=search.address, moments=search.moments)
+
+
+def _middle(start: Instant, end: Instant) -> Instant:
+    return Instant.of(start + (end - start) / 2)
+
+
+def _beginning(start: Instant, end: Instant, *, store: EventStore, access: Access) -> Instant:
+    """Where the chart of a range begins: where a younger log does, else it is a bar at the edge.
+
+    Not for restricted readers, to whom the beginning of what they see costs a count of all of it.
+    """
+    oldest = store.stats(access=access).oldest if access.restriction is None else None
+    return oldest if oldest and start < oldest < end else start
 
 
 def read_facets(

@@ -72,8 +72,15 @@ from whodid.viewer.window import ALL, RANGES, smallest_range_holding
 _EVENT_PATH = re.compile(
     r"/events/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(\.json)?"
 )
+_PATHS = frozenset({"", "/", "/values", "/complete", "/events.json"})
+_FAVICON = "/favicon.ico"
 MAX_FIND_LENGTH = 200
 _WINDOW_PARAMETERS = ("q", "range", "from", "to", "cursor")
+
+
+def _is_page(path: str) -> bool:
+    """Is there a page at all? What there is not is no secret, so it needs no permission."""
+    return path in _PATHS or _EVENT_PATH.fullmatch(path) is not None
 
 
 class Viewer:
@@ -85,12 +92,14 @@ class Viewer:
         *,
         tenant_names: Mapping[str, str] | None = None,
         zone: str = "UTC",
+        command: str = "whodid",
     ) -> None:
         """Make the pages.
 
         Args:
             tenant_names: Id → what people call it; for others the name that events carry is used.
             zone: IANA name of the zone for times where the address names none.
+            command: What runs the program on this log: pages say it where there is work for it.
 
         Raises:
             ConfigError: There is no such zone.
@@ -100,6 +109,7 @@ class Viewer:
         self._store = store
         self._names = TenantNames(store, tenant_names or {})
         self._zone = zone
+        self._command = command
 
     def handle(self, request: Request, *, now: Instant | None = None) -> Response:
         """Answer a request; what a caller sends or a store can't do becomes a page as well.
@@ -120,9 +130,13 @@ class Viewer:
         return replace(response, headers=headers, body=body)
 
     def _answer(self, request: Request, *, now: Instant) -> Response:
+        if request.path == _FAVICON:  # asked for by browsers that know no icon of a page's
+            request = replace(request, path="/static/logo.svg")
         if request.path.startswith("/static/"):
             found = serve_asset(request, headers=render.HEADERS)
             return found or render.plain_text("no such file", status=404)
+        if not _is_page(request.path):
+            return faults.message(request, "missing_page")
         moments: Moments | None = None
         try:
             if request.access.tenants == frozenset():
@@ -137,17 +151,17 @@ class Viewer:
         except UnavailableError:
             return faults.message(request, "unavailable")
         except LedgerError:
-            return faults.message(request, "damaged")
+            return faults.message(request, "damaged", command=self._command)
 
     def _page(self, request: Request, *, moments: Moments) -> Response:
         if request.path in ("/", ""):
-            return _Visit(request, self._store, self._names, moments=moments).list()
+            return self._visit(request, moments=moments).list()
         if request.path == "/values":
-            return _Visit(request, self._store, self._names, moments=moments).values()
+            return self._visit(request, moments=moments).values()
         if request.path == "/complete":
             return _completed(request, self._store, self._names, moments=moments)
         if request.path == "/events.json":
-            return _Visit(request, self._store, self._names, moments=moments).list_json()
+            return self._visit(request, moments=moments).list_json()
         if found := _EVENT_PATH.fullmatch(request.path):
             stored = self._store.find(
                 found[1], access=request.access, tenant=request.query.get("tenant")
@@ -156,18 +170,28 @@ class Viewer:
                 return faults.message(request, "missing_event")
             if found[2]:
                 return render.json(canonical.api_form(stored))
-            return _Visit(request, self._store, self._names, moments=moments).event(stored)
+            return self._visit(request, moments=moments).event(stored)
         return faults.message(request, "missing_page")
+
+    def _visit(self, request: Request, *, moments: Moments) -> _Visit:
+        return _Visit(request, self._store, self._names, moments=moments, command=self._command)
 
 
 class _Visit:
     """One request for a list, and what all parts of its page need."""
 
     def __init__(
-        self, request: Request, store: EventStore, names: TenantNames, *, moments: Moments
+        self,
+        request: Request,
+        store: EventStore,
+        names: TenantNames,
+        *,
+        moments: Moments,
+        command: str,
     ) -> None:
         self._started = time.perf_counter()
         self._request, self._store, self._access = request, store, request.access
+        self._command = command
         search = read_search(request, store=store, moments=moments)
         self._tenants = names.all(access=request.access, now=moments.now)
         address = replace(search.address, names_tenants=len(self._tenants) > 1)
@@ -287,6 +311,7 @@ class _Visit:
             "is_open": current is not None,
             "show_tenant": self._tenant is None,
             "tenant_name": self._tenant_name,
+            "command": self._command,
             "count_number": count_number,
             "count_words": count_words,
             **self._urls(listing),
@@ -341,6 +366,9 @@ class _Visit:
             "absence_words": counted_words(absence.matching)[1] if absence.matching else "",
             "newest_url": address.ranging(ALL).list,
             "widen": None,
+            "looser": [
+                Link(term, address.searching(text).list) for term, text in self._terms.loosened()
+            ],
         }
         if absence.newest:
             wider = smallest_range_holding(absence.newest.occurred_at, now=search.moments.now)
@@ -373,7 +401,9 @@ class _Visit:
                 diff=None if address.is_side_by_side else "side"
             ).event(stored)
             + "#changes",
-            "after": drawer.sections_after_changes(stored, moments=moments, address=fresh),
+            "after": drawer.sections_after_changes(
+                stored, moments=moments, address=fresh, link_of=self._request.host.link_of
+            ),
             "pivots": drawer.pivots(stored, address=fresh),
             "raw": pretty_json(canonical.api_form(stored)),
             "neighbours": neighbours,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from whodid.actions import is_unproven
 from whodid.event import Event, Principal, StoredEvent
 from whodid.viewer.text import initials
 
@@ -57,6 +58,9 @@ def actor_of(stored: StoredEvent) -> Person:
     """The actor of an event, or the mark of an erased one."""
     if "/actor" in stored.gone:
         return Person(name="Erased person", shape="gone", icon="gone")
+    if is_unproven(stored):
+        # The one who was named may be the victim; the sentence says the name.
+        return Person(name="Somebody", shape="person", icon="help")
     return portray(stored.event.actor, is_double=acts_as(stored.event))
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from whodid.viewer.assets import asset_path
 from whodid.viewer.http import Request, Response
 from whodid.viewer.rows import OUTCOMES
-from whodid.viewer.text import brief, flat, number, shown, soft, visible
+from whodid.viewer.text import brief, flat, initials, number, shown, soft, visible
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -39,7 +39,13 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(
-        brief=brief, flat=flat, number=number, shown=shown, soft=soft, visible=visible
+        brief=brief,
+        flat=flat,
+        initials=initials,
+        number=number,
+        shown=shown,
+        soft=soft,
+        visible=visible,
     )
     environment.globals["outcomes"] = OUTCOMES
     return environment
@@ -61,7 +67,7 @@ def html(
     text = (
         _environment()
         .get_template(template)
-        .render(asset=asset, home=request.prefix + "/", **values)
+        .render(asset=asset, home=request.prefix + "/", host=request.host, **values)
     )
     return _response(
         text.encode("utf-8", "replace"), "text/html; charset=utf-8", status=status, headers=headers

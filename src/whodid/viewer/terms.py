@@ -20,6 +20,7 @@ State: TypeAlias = Literal["included", "excluded", None]
 
 _NAMING = (":", "=", "prefix")
 """Operators that name values; several of these in one term are alternatives."""
+_WORD = re.compile(r"\w[\w.-]*\w")
 _PLAIN = re.compile(r"\w(?:[\w@/+:-]|\.(?!\.))*")
 
 
@@ -123,9 +124,20 @@ class Terms:
 
     def negated(self, place: int) -> str:
         """The search that rules out what the term at a place demands, or the reverse."""
-        return " ".join(
-            _negated(part.text) if at == place else part.text for at, part in enumerate(self._parts)
-        )
+        return self._replaced(place, _negated(self._parts[place].text))
+
+    def loosened(self) -> list[tuple[str, str]]:
+        """Terms for a part of a name in place of the last one for a whole word, and the searches.
+
+        Empty when there is no term for a whole word.
+        """
+        for place in reversed(range(len(self._parts))):
+            if wider := _loosened(self._parts[place]):
+                return [(term, self._replaced(place, term)) for term in wider]
+        return []
+
+    def _replaced(self, place: int, text: str) -> str:
+        return " ".join(text if at == place else part.text for at, part in enumerate(self._parts))
 
     def _term(self, field: str, value: str) -> Term:
         spelled = spell(field, value)
@@ -166,6 +178,15 @@ class Terms:
                 yield part
             elif left:
                 yield _rebuilt(part, left)
+
+
+def _loosened(part: _Part) -> list[str]:
+    if not part.terms and _WORD.fullmatch(part.text):
+        return [f"{field}:*{part.text}*" for field in ("target", "actor")]
+    if part.field in ("target", "actor") and not part.negative and len(part.values) == 1:
+        value = part.values[0]
+        return [f"{part.field}:*{value}*"] if _WORD.fullmatch(value) else []
+    return []
 
 
 def _negated(text: str) -> str:

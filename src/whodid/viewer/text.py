@@ -105,6 +105,24 @@ def plain(value: object) -> str:
             return msgspec.json.encode(value).decode()
 
 
+def told(value: object) -> str:
+    """The same, but that lists of other objects are told by the names of these."""
+    linked = linked_objects(value)
+    return plain(value) if linked is None else ", ".join(name or key for key, name in linked)
+
+
+def linked_objects(value: object) -> list[tuple[str, str]] | None:
+    """Ids and names of a list of `{"id": …, "name": …}`, as links between records have them.
+
+    None for everything else, also for a list that is empty.
+    """
+    if not (isinstance(value, list | tuple) and value):
+        return None
+    if not all(isinstance(item, dict) and item.keys() == {"id", "name"} for item in value):
+        return None
+    return [(plain(item["id"]), plain(item["name"] or "")) for item in value]
+
+
 def number(count: int) -> str:
     """12480 as 12,480."""
     return f"{count:,}"

@@ -34,6 +34,7 @@ from rest_framework_simplejwt.authentication import (
 from rest_framework_simplejwt.views import TokenObtainPairView
 
 from whodid import context
+from whodid.event import Actor
 
 
 def empty(request: HttpRequest) -> HttpResponse:
@@ -101,6 +102,33 @@ async def stream_async(request: HttpRequest, name: str) -> StreamingHttpResponse
     return StreamingHttpResponse(pieces())
 
 
+def stream_as(request: HttpRequest, name: str) -> StreamingHttpResponse:
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield b"begun, "
+            with context.bind(actor=Actor(type="service_account", id=name)):
+                Group.objects.create(name="1")
+                yield b"one, "
+                Group.objects.create(name="2")
+                yield b"two"
+        except GeneratorExit:
+            Group.objects.create(name="at the end")
+
+    return StreamingHttpResponse(pieces())
+
+
+async def stream_async_as(request: HttpRequest, name: str) -> StreamingHttpResponse:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"begun, "
+        with context.bind(actor=Actor(type="service_account", id=name)):
+            await Group.objects.acreate(name="1")
+            yield b"one, "
+            await Group.objects.acreate(name="2")
+            yield b"two"
+
+    return StreamingHttpResponse(pieces())
+
+
 def download(request: HttpRequest) -> FileResponse:
     return FileResponse(open(__file__, "rb"))
 
@@ -159,6 +187,8 @@ urlpatterns = [
     path("answer/<int:status>/", answer),
     path("stream/<str:name>/", stream),
     path("stream-async/<str:name>/", stream_async),
+    path("stream-as/<str:name>/", stream_as),
+    path("stream-async-as/<str:name>/", stream_async_as),
     path("download/", download),
     path("delete-me/", delete_me),
     path("lose-session/", lose_session),

@@ -94,6 +94,17 @@ def test_help_is_the_program_s(project: Path) -> None:
     assert result.stdout.startswith("Usage: manage.py whodid search")
 
 
+def test_help_lists_nothing_that_is_refused(project: Path) -> None:
+    whole, search = (
+        manage(project, "whodid", *arguments, "--help").stdout for arguments in ((), ("search",))
+    )
+
+    listed = {line.split()[0] for line in whole.partition("Commands:")[2].splitlines() if line}
+    assert listed >= {"search", "show", "verify", "tail"}
+    assert not listed & {"demo", "serve", "keys"}
+    assert "--db" not in whole + search
+
+
 @pytest.mark.parametrize("name", ["demo", "serve", "keys"])
 def test_what_makes_no_sense_in_a_project_is_refused_with_words(name: str, project: Path) -> None:
     result = manage(project, "whodid", name)

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse
@@ -109,6 +111,35 @@ def test_programs_that_are_not_signed_in_are_refused(place: str) -> None:
     assert a_browser().get(f"/audit/{place}").status_code == 403
 
 
+def test_a_tab_left_open_by_somebody_who_has_signed_out_is_no_attempt_to_get_in(told: Told) -> None:
+    browser = a_browser(an_admin())
+    browser.get("/audit/")
+    browser.logout()
+    told()
+
+    for typed in ("a", "ac", "act"):
+        assert browser.get(f"/audit/complete?typed={typed}").status_code == 403
+
+    assert told() == []
+
+
+def test_a_program_that_is_not_signed_in_is_on_record(told: Told) -> None:
+    a_browser().get("/audit/events.json")
+
+    [event] = told()
+    assert (event.action, event.outcome) == ("access.check", "denied")
+
+
+def test_a_user_whose_right_was_taken_is_on_record(told: Told) -> None:
+    browser = a_browser(a_user())
+    told()
+
+    browser.get("/audit/complete?typed=a")
+
+    [event] = told()
+    assert (event.action, event.outcome) == ("access.check", "denied")
+
+
 def test_only_reading_is_answered() -> None:
     assert a_browser(an_admin()).post("/audit/").status_code == 405
 
@@ -193,6 +224,94 @@ def test_the_pages_work_in_an_asynchronous_project(told: Told) -> None:
     assert asyncio.run(browser.get("/audit/")).status_code == 200
 
     assert len(readings(told())) == 1
+
+
+# -- the way back ----------------------------------------------------------------------------------
+
+
+def a_drawer(browser: Any, target: str) -> str:
+    event = audit.record("thing.touch", target=target)
+    page: str = browser.get(f"/audit/events/{event}").content.decode()
+    return page
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [("role:7", "/admin/auth/group/7/change/"), ("user:a/b", "/admin/auth/user/a_2Fb/change/")],
+)
+def test_an_event_leads_to_the_record_in_the_admin(target: str, url: str) -> None:
+    assert f'<a class="link" href="{url}">open</a>' in a_drawer(a_browser(an_admin()), target)
+
+
+def test_an_admin_who_may_not_look_at_the_record_has_no_link() -> None:
+    ida = a_reader(is_staff=True)
+    assert "/admin/auth/group/" not in a_drawer(a_browser(ida), "role:7")
+
+    ida.user_permissions.add(Permission.objects.get(codename="view_group"))
+    assert "/admin/auth/group/7/change/" in a_drawer(a_browser(ida), "role:7")
+
+
+def test_who_may_not_open_the_admin_has_no_link_into_it() -> None:
+    ida = a_reader()
+    ida.user_permissions.add(Permission.objects.get(codename="view_group"))
+
+    assert "/admin/" not in a_drawer(a_browser(ida), "role:7")
+
+
+def test_a_record_that_the_admin_does_not_show_has_no_link() -> None:
+    assert ">open</a>" not in a_drawer(a_browser(an_admin()), "session:7")
+
+
+def test_settings_of_several_models_have_no_link() -> None:
+    browser = a_browser(an_admin())
+
+    with override_settings(WHODID={"settings_models": ["auth.Group", "auth.User"]}):
+        assert ">open</a>" not in a_drawer(browser, "settings:7")
+    with override_settings(WHODID={"settings_models": ["auth.Group"]}):
+        assert "/admin/auth/group/7/change/" in a_drawer(browser, "settings:7")
+
+
+def test_an_admin_that_cant_say_who_may_open_it_leaves_the_page_readable(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Any, request: HttpRequest, obj: Any = None) -> bool:
+        raise LookupError("secret")
+
+    monkeypatch.setattr(type(admin.site.get_model_admin(Group)), "has_view_permission", broken)
+
+    with caplog.at_level(logging.WARNING, "whodid"):
+        assert ">open</a>" not in a_drawer(a_browser(an_admin()), "role:7")
+
+    assert "an admin can't say who may open it: LookupError" in caplog.text
+
+
+def test_the_header_says_who_is_signed_in_and_leads_back() -> None:
+    root = a_browser(an_admin()).get("/audit/").content.decode()
+    ida = a_browser(a_reader(first_name="Ida", last_name="Wells")).get("/audit/").content.decode()
+
+    assert 'href="/admin/">' in root
+    assert "<bdi>Admin</bdi></a>" in root
+    assert 'title="Signed in as root"' in root
+    assert 'href="/">' in ida
+    assert "<bdi>Site</bdi></a>" in ida
+    assert 'title="Signed in as Ida Wells"' in ida
+
+
+def test_the_only_tenant_of_a_project_goes_without_a_name() -> None:
+    audit.record("invoice.approve", target="invoice:42")
+    browser = a_browser(an_admin())
+
+    with override_settings(WHODID={"authorize": lambda request: Access.reader({"default"})}):
+        page = browser.get("/audit/").content.decode()
+
+    assert "invoice.approve" in page
+    assert "default" not in page
+
+
+def test_the_pages_name_the_command_that_runs_here() -> None:
+    page = a_drawer(a_browser(an_admin()), "role:7")
+
+    assert "</i>python manage.py whodid verify</code>" in page
 
 
 # -- reading is an event --------------------------------------------------------------------------

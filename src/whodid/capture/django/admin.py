@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 from django.apps import apps
 from django.conf import settings as project
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
@@ -29,9 +28,10 @@ from whodid.access import Access
 from whodid.actions import Fragment, sentence
 from whodid.capture.django import pages
 from whodid.capture.django.conf import get_audit, get_settings
-from whodid.capture.django.guard import label_of
-from whodid.capture.django.people import type_of
+from whodid.capture.django.guard import is_ours, label_of, ours
+from whodid.capture.django.links_back import target_type_of
 from whodid.capture.django.rows import text_of_key
+from whodid.delivery import words_of
 from whodid.errors import CursorError
 from whodid.event import Change, StoredEvent, Target
 from whodid.query.parse import parse
@@ -39,14 +39,13 @@ from whodid.times import Instant
 from whodid.viewer.moments import Moments, find_zone
 from whodid.viewer.people import Person, actor_of, second_name
 from whodid.viewer.rows import OUTCOMES, origin
-from whodid.viewer.text import flat, plain
+from whodid.viewer.text import flat, told
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
 PER_PAGE = 50
 _MAX_VALUE = 300  # characters of an old or new value; the event's own page has all of it
-_MARK = "_whodid"
 _logger = logging.getLogger("whodid")
 
 View = Callable[..., HttpResponseBase]
@@ -58,7 +57,7 @@ def install(settings: object) -> None:
         return
     from django.contrib.admin import ModelAdmin
 
-    if not hasattr(ModelAdmin.history_view, _MARK):
+    if not is_ours(ModelAdmin.history_view):
         ModelAdmin.history_view = _in_place_of(ModelAdmin.history_view)  # type: ignore[method-assign,assignment]
 
 
@@ -73,8 +72,7 @@ def _in_place_of(djangos: View) -> View:
             return djangos(self, request, object_id, extra_context)
         return _shown(self, request, found, access, extra_context)
 
-    setattr(history_view, _MARK, True)
-    view: View = pages.untouched_by_transactions(history_view)
+    view: View = ours(pages.untouched_by_transactions(history_view))
     return view
 
 
@@ -105,7 +103,7 @@ def _find(
     if not admin.has_view_or_change_permission(request, instance):
         raise PermissionDenied
     if instance is not None:
-        target = Target(type=_kind(model), id=text_of_key(instance.pk))
+        target = Target(type=target_type_of(model), id=text_of_key(instance.pk))
         return _Found(instance=instance, target=target)
     try:
         key: Any = model._meta.pk.to_python(text)
@@ -113,17 +111,7 @@ def _find(
             return None  # it is there, and none of those that this admin shows to the sender
     except (ValidationError, ValueError, TypeError, OverflowError):
         return None
-    return _Found(instance=None, target=Target(type=_kind(model), id=text_of_key(key)))
-
-
-def _kind(model: type[Model]) -> str:
-    """What the model's objects are called in events: `accounts` and `settings` have own words."""
-    concrete: Any = model._meta.concrete_model
-    label = concrete._meta.label_lower
-    if label in {name.lower() for name in get_settings().settings_models}:
-        return "settings"
-    own = {project.AUTH_USER_MODEL.lower(): "user", "auth.group": "role"}
-    return own.get(label) or type_of(model)
+    return _Found(instance=None, target=Target(type=target_type_of(model), id=text_of_key(key)))
 
 
 # -- the page ------------------------------------------------------------------------------------
@@ -165,7 +153,7 @@ def _shown(
         pages.note(request, access, query=text)
         values |= _read(request, text, found.target, access)
     except pages.FAULTS as error:
-        _logger.warning("an object's history can't be shown: %s", error)
+        _logger.warning("an object's history can't be shown: %s", words_of(error))
         values["is_unavailable"], status = True, 503
     name = label_of(found.instance) if found.instance is not None else ""
     name = name or values.get("last_name") or str(found.target.id)
@@ -250,7 +238,7 @@ def _value(change: Change) -> Value:
 
 
 def _side(value: object) -> str | None:
-    return None if value is UNSET else flat(plain(value), limit=_MAX_VALUE)
+    return None if value is UNSET else flat(told(value), limit=_MAX_VALUE)
 
 
 def _event_url(event_id: str) -> str | None:

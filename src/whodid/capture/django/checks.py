@@ -55,7 +55,7 @@ def wrong_settings(**_: object) -> list[CheckMessage]:
 
     try:
         get_settings()
-        get_audit()
+        get_audit().ensure_open()
     except AuditError as error:
         return [checks.Error(str(error), id="whodid.E001")]
     return []

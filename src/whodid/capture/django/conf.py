@@ -55,6 +55,8 @@ class Settings:
 
     Attributes:
         url: Of a log outside of the project's database, else None.
+        outbox: File for events on their way to a server, where `url` names one.
+        key: Its key; what the environment has as WHODID_KEY when absent.
         database: Alias of the database that holds the log.
         app: What the project is called in its events.
         tenant: Whose events these are where `find_tenant` does not say.
@@ -69,6 +71,8 @@ class Settings:
     """
 
     url: str | None = None
+    outbox: str | None = None
+    key: str | None = field(default=None, repr=False)
     database: str = "default"
     app: str | None = None
     tenant: str = "default"
@@ -96,8 +100,8 @@ _WEB_KEYS = {
     "record_requests": "record_requests",
 }
 _PLAIN: Mapping[str, type] = {
-    "url": str, "database": str, "app": str, "bulk_limit": int, "on_failure": str, "spool": str,
-    "buffer": int, "admin_history": bool, "zone": str,
+    "url": str, "outbox": str, "key": str, "database": str, "app": str, "bulk_limit": int,
+    "on_failure": str, "spool": str, "buffer": int, "admin_history": bool, "zone": str,
 }  # fmt: skip
 _KNOWN = frozenset(
     {*_PLAIN, *_WEB_KEYS, "tenant", "actor", "authorize", "exclude_models", "include_models",
@@ -242,8 +246,8 @@ def _key_of(settings: Settings) -> tuple[object, ...]:
     # to it, must never be taken for the real one's.
     name = None if settings.url else connections[settings.database].settings_dict["NAME"]
     return (
-        settings.url, settings.database, name, settings.app, settings.tenant, settings.on_failure,
-        settings.spool, settings.buffer, settings.redaction,
+        settings.url, settings.outbox, settings.key, settings.database, name, settings.app,
+        settings.tenant, settings.on_failure, settings.spool, settings.buffer, settings.redaction,
     )  # fmt: skip
 
 
@@ -259,6 +263,8 @@ def _make(settings: Settings) -> AuditLog:
         on_failure=settings.on_failure,  # type: ignore[arg-type]  # checked when it was read
         spool=settings.spool or _spool_of(store),
         buffer=settings.buffer,
+        outbox=settings.outbox,
+        key=settings.key,
         redaction=settings.redaction,
         describers=[DjangoDescriber()],
         opens_late=settings.on_failure != "raise",  # else every request would fail until it does

@@ -5,6 +5,10 @@ token without them, are wrapped. The password is never looked at. Of a name that
 only what can be no password is kept: people type those into the wrong field. What can be none is
 asked of Django's own validators alone: those of others may ask a service in the network.
 
+Somebody who begins to work in another's name with django-hijack or django-impersonate has not
+signed in as that other, though django-hijack does it in that way: it is `user.impersonate`, and its
+end is a `user.logout` from the other's account.
+
 Not here: what happens to an account (`accounts`), who acts in a request (`middleware`).
 """
 
@@ -27,8 +31,8 @@ from msgspec import UNSET, UnsetType
 from whodid.capture.django import unit
 from whodid.capture.django.conf import get_audit
 from whodid.capture.django.guard import is_ours, ours
-from whodid.capture.django.middleware import mark_refused
-from whodid.capture.django.people import ANONYMOUS, account_of, actor_of
+from whodid.capture.django.middleware import IMPERSONATION, mark_refused, occasion_of
+from whodid.capture.django.people import ANONYMOUS, account_of, actor_of, principal_of
 from whodid.event import Auth, AuthMethod, Target
 from whodid.redaction import MASK
 
@@ -49,6 +53,7 @@ def install(settings: object) -> None:
     user_logged_in.connect(_signed_in, dispatch_uid="whodid")
     user_logged_out.connect(_signed_out, dispatch_uid="whodid")
     user_login_failed.connect(_failed, dispatch_uid="whodid")
+    _install_impersonation()
     if not apps.is_installed("rest_framework"):
         return
     if apps.is_installed("rest_framework.authtoken"):
@@ -59,6 +64,19 @@ def install(settings: object) -> None:
         from rest_framework_simplejwt import serializers as jwt
 
         _wrap(jwt.TokenObtainSerializer, lambda serializer, _: serializer.user)
+
+
+def _install_impersonation() -> None:
+    if apps.is_installed("hijack"):
+        from hijack import signals as hijack  # type: ignore[import-untyped]  # has no types
+
+        hijack.hijack_started.connect(_hijack_begun, dispatch_uid="whodid")
+        hijack.hijack_ended.connect(_hijack_ended, dispatch_uid="whodid")
+    if apps.is_installed("impersonate"):
+        from impersonate import signals as impersonate  # type: ignore[import-untyped]
+
+        impersonate.session_begin.connect(_impersonation_begun, dispatch_uid="whodid")
+        impersonate.session_end.connect(_impersonation_ended, dispatch_uid="whodid")
 
 
 def method_of(backend: object) -> AuthMethod | UnsetType:
@@ -96,7 +114,9 @@ def _is_address(key: str) -> bool:
     """Are credentials of this name e-mail addresses?"""
     model: Any = get_user_model()
     named = model._meta.get_field(model.USERNAME_FIELD)
-    return key == "email" or (key == named.name and isinstance(named, EmailField))
+    # Django's forms call what people sign in with `username`, whatever the model calls it.
+    is_name = key in ("username", named.name)
+    return key == "email" or (is_name and isinstance(named, EmailField))
 
 
 def _wrap(serializer: Any, find_user: Callable[[Any, Any], object]) -> None:
@@ -115,9 +135,10 @@ def _wrap(serializer: Any, find_user: Callable[[Any, Any], object]) -> None:
     serializer.validate = told
 
 
-def _signed_in(sender: object, user: object, **_: object) -> None:
+def _signed_in(sender: object, user: object, request: Any = None, **_: object) -> None:
     with get_audit().guarded("a sign-in"):
-        _record_sign_in(user)
+        if not _is_hijacking(request):
+            _record_sign_in(user)
 
 
 def _record_sign_in(user: object) -> None:
@@ -127,6 +148,60 @@ def _record_sign_in(user: object) -> None:
     actor = actor_of(user, auth=auth)
     event = get_audit().draft("user.login", actor=actor, target=account_of(user))
     unit.record(event)
+
+
+# -- in another's name ---------------------------------------------------------------------------
+
+_HIJACKING = frozenset({"AcquireUserView", "ReleaseUserView"})
+
+
+def _is_hijacking(request: Any) -> bool:
+    """Is it django-hijack that signs somebody in? It tells by itself what that means."""
+    match = getattr(request, "resolver_match", None)
+    view = getattr(match and match.func, "view_class", None)
+    return any(
+        kind.__module__ == "hijack.views" and kind.__name__ in _HIJACKING
+        for kind in getattr(view, "__mro__", ())
+    )
+
+
+def _hijack_begun(sender: object, *, hijacker: object, hijacked: object, **known: Any) -> None:
+    _record_impersonation("user.impersonate", hijacker, hijacked, request=known.get("request"))
+
+
+def _hijack_ended(sender: object, *, hijacker: object, hijacked: object, **known: Any) -> None:
+    _record_impersonation("user.logout", hijacker, hijacked, request=known.get("request"))
+
+
+def _impersonation_begun(
+    sender: object, *, impersonator: object, impersonating: object, **_: Any
+) -> None:
+    _record_impersonation("user.impersonate", impersonator, impersonating)
+
+
+def _impersonation_ended(
+    sender: object, *, impersonator: object, impersonating: object, **_: Any
+) -> None:
+    _record_impersonation("user.logout", impersonator, impersonating)
+
+
+def _record_impersonation(action: str, who: object, whose: object, *, request: Any = None) -> None:
+    with get_audit().guarded("somebody working in another's name"):
+        other = actor_of(whose)
+        occasion = occasion_of(request)
+        # Who was somebody else already is still the one who is really there.
+        real = occasion.impersonator() if occasion is not None else None
+        event = get_audit().draft(
+            action,
+            actor=real or actor_of(who),
+            target=account_of(whose),
+            on_behalf_of=principal_of(other) if other is not None else None,
+            delegation=IMPERSONATION,
+        )
+        unit.record(event)
+
+
+# -- signing out, and failing to sign in ---------------------------------------------------------
 
 
 def _signed_out(sender: object, user: object = None, **_: object) -> None:

@@ -47,7 +47,7 @@ _logger = logging.getLogger("whodid")
 GetResponse = Callable[[HttpRequest], Any]
 _ATTRIBUTE = "_whodid_occasion"
 _HIJACKERS = "hijack_history"  # where django-hijack keeps who is really there
-_IMPERSONATION = Delegation(kind="impersonation")
+IMPERSONATION = Delegation(kind="impersonation")
 _People = tuple[object, Actor | None, Principal | None]
 
 
@@ -120,7 +120,7 @@ class DjangoOccasion(WebOccasion):
     @property
     def delegation(self) -> Delegation | None:
         """By what right they do."""
-        return self._delegation or (_IMPERSONATION if self._who()[1] else None)
+        return self._delegation or (IMPERSONATION if self._who()[1] else None)
 
     @delegation.setter
     def delegation(self, given: Delegation | None) -> None:
@@ -209,7 +209,7 @@ class DjangoOccasion(WebOccasion):
         actor = actor_of(user) if user is not None else ANONYMOUS
         if actor is None:
             return self._by_session(user), None
-        if actor.type != "user" or (impersonator := self._impersonator()) is None:
+        if actor.type != "user" or (impersonator := self.impersonator()) is None:
             return actor, None
         return impersonator, principal_of(actor)
 
@@ -219,7 +219,7 @@ class DjangoOccasion(WebOccasion):
         name = username_of(user)
         return Actor(type="user", id=str(key), name=name or UNSET) if key else None
 
-    def _impersonator(self) -> Actor | None:
+    def impersonator(self) -> Actor | None:
         """Who is really there, when django-hijack or django-impersonate is at work."""
         if (found := getattr(self.http, "impersonator", None)) is not None:
             return actor_of(found)

@@ -30,19 +30,26 @@ from msgspec import UNSET, structs
 from whodid import context
 from whodid.access import Access
 from whodid.capture.django.conf import get_audit, get_settings
+from whodid.capture.django.links_back import host_of
+from whodid.capture.django.middleware import mark_refused
 from whodid.capture.django.people import ANONYMOUS, actor_of
+from whodid.delivery import words_of
 from whodid.errors import AuditError, ConfigError
 from whodid.event import Source
 from whodid.log import AuditLog
 from whodid.times import Instant
 from whodid.viewer import faults
-from whodid.viewer.http import Request, Response
+from whodid.viewer.http import Host, Request, Response
 from whodid.viewer.pages import Viewer
 from whodid.viewer.readings import Reader, Reading, Readings, readings_of, shows_events
 
 _logger = logging.getLogger("whodid")
 _FLUSH_S = 1.0  # for which a page waits for events that are still in a buffer
 _PERMISSION = "whodid.view_event"
+_BY_SCRIPT = "/complete"
+"""What the search box asks for at every keystroke, also in a tab that is still open after somebody
+has signed out in another. That is no attempt to get in: as a page that sends them to sign in is no
+event, this is none."""
 
 FAULTS = (AuditError, Error, sqlite3.Error)
 """What a database that does not answer raises, through us or through Django."""
@@ -73,6 +80,8 @@ def page(request: HttpRequest, path: str = "", **_: object) -> HttpResponseBase:
     access = access_of(request)
     if access is None and (url := _where_to_sign_in(request, asked)) is not None:
         return redirect_to_login(request.get_full_path(), url)
+    if access is None and asked.path == _BY_SCRIPT and not _is_signed_in(request):
+        mark_refused()
     asked = _translated(request, path, access=access or Access())
     try:
         desk = _desk_of_now()
@@ -81,7 +90,7 @@ def page(request: HttpRequest, path: str = "", **_: object) -> HttpResponseBase:
                 _note(desk, request, access, reading)
         return _sent(desk.viewer.handle(asked))
     except FAULTS as error:
-        _logger.warning("a page of the audit log can't be shown: %s", error)
+        _logger.warning("a page of the audit log can't be shown: %s", words_of(error))
         return _sent(faults.message(asked, "unavailable"))
 
 
@@ -118,7 +127,8 @@ def access_of(request: HttpRequest) -> Access | None:
 
 def _default_access(request: HttpRequest) -> Access | None:
     user = getattr(request, "user", None)
-    if user is None or not user.is_active or not user.has_perm(_PERMISSION):
+    may = getattr(user, "has_perm", None)  # a user model of the project's need not have it
+    if user is None or may is None or not user.is_active or not may(_PERMISSION):
         return None
     return Access(tenants=None, permissions=frozenset({"read"}))
 
@@ -129,10 +139,14 @@ async def _awaited(answer: Any) -> Any:
 
 def _where_to_sign_in(request: HttpRequest, asked: Request) -> str | None:
     """The address for a person who might be let in then; None for others and for programs."""
-    if getattr(getattr(request, "user", None), "is_authenticated", False):
+    if _is_signed_in(request):
         return None
-    is_data = asked.path.endswith(".json") or asked.path == "/complete"
+    is_data = asked.path.endswith(".json") or asked.path == _BY_SCRIPT
     return None if is_data or asked.method not in ("GET", "HEAD") else login_url()
+
+
+def _is_signed_in(request: HttpRequest) -> bool:
+    return bool(getattr(getattr(request, "user", None), "is_authenticated", False))
 
 
 def login_url() -> str | None:
@@ -199,7 +213,11 @@ def _desk_of_now() -> _Desk:
         settings = get_settings()
         known = _desk = _Desk(
             audit,
-            Viewer(audit.store, zone=settings.zone or project.TIME_ZONE or "UTC"),
+            Viewer(
+                audit.store,
+                zone=settings.zone or project.TIME_ZONE or "UTC",
+                command="python manage.py whodid",
+            ),
             Readings(audit.store, is_lasting=_is_lasting),
         )
     return known
@@ -223,6 +241,7 @@ def _translated(request: HttpRequest, path: str, *, access: Access | None = None
         query={name: values[0] for name, values in request.GET.lists() if values},
         access=access or Access(),
         if_none_match=request.headers.get("if-none-match"),
+        host=host_of(request) if shows_events(f"/{path}") else Host(),
     )
 
 

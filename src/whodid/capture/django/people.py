@@ -15,11 +15,13 @@ from functools import cache
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings as project
 from django.db.models import Model
 from django.db.models.query_utils import DeferredAttribute
 from django.utils.functional import LazyObject, empty
 from msgspec import UNSET, UnsetType
 
+from whodid.capture.django.conf import get_settings
 from whodid.capture.django.guard import label_of, without_queries
 from whodid.describe import MAX_ID, kind_of
 from whodid.event import Actor, Auth, Principal, Target
@@ -110,17 +112,37 @@ class DjangoDescriber:
 
 
 def type_of(model: type[Model]) -> str:
-    """The type of a model's instances as targets; with the app's name if two apps have one."""
+    """The type of a model's instances as targets; with the app's name if two models have one.
+
+    Users, groups and settings have the same words as in the events about them, whatever their
+    models are called, so that an object's history is all of it.
+    """
     meta = (model._meta.concrete_model or model)._meta
+    if own := _own_word(meta.label_lower):
+        return own
     name = kind_of(str(meta.object_name))
     if _times_named().get(name, 0) <= 1:
         return name
     return kind_of(f"{meta.app_label}.{meta.object_name}")
 
 
+def _own_word(label: str) -> str | None:
+    is_settings = label in map(str.lower, get_settings().settings_models)
+    return "settings" if is_settings else _account_word(label)
+
+
+def _account_word(label: str) -> str | None:
+    if label == project.AUTH_USER_MODEL.lower():
+        return "user"
+    return "role" if label == "auth.group" else None
+
+
 @cache
 def _times_named() -> Counter[str]:
-    return Counter(kind_of(str(model._meta.object_name)) for model in apps.get_models())
+    return Counter(
+        _account_word(model._meta.label_lower) or kind_of(str(model._meta.object_name))
+        for model in apps.get_models()
+    )
 
 
 def unwrapped(value: object) -> Any:
@@ -147,6 +169,10 @@ def loaded(value: object, name: str) -> Any:
 
 def _id_of(value: object) -> str:
     key = loaded(value, "pk")
+    if isinstance(key, tuple):  # composite: written as in the events of rows
+        from whodid.capture.django.rows import text_of_key
+
+        return "" if None in key else text_of_key(key)
     return "" if key is None else cut(guarded_text(key), MAX_ID)
 
 

@@ -8,12 +8,18 @@ $ python manage.py whodid search 'actor:ana outcome:denied created:7d'
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from copy import copy
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from whodid.capture.django.conf import get_settings, hosted_store
 from whodid.errors import ConfigError
+
+if TYPE_CHECKING:
+    import click
+
+    _Part = TypeVar("_Part", bound=click.Command)
 
 _REFUSED = {
     "demo": "it fills a log with made-up companies; run the program `whodid demo` for that",
@@ -71,12 +77,35 @@ def run(arguments: list[str]) -> int:
             "--db: the database is the project's; run the program `whodid` for another one",
             returncode=2,
         )
-    from whodid.cli.commands import whodid
-
     try:
-        whodid.main(["--db", database_url(), *arguments], prog_name="manage.py whodid")
+        _program().main(["--db", database_url(), *arguments], prog_name="manage.py whodid")
     except SystemExit as ended:  # which is how it always ends
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+
+
+def _program() -> click.Group:
+    """The program without what is refused here, so that its help lists none of it."""
+    from whodid.cli.commands import whodid
+
+    program = _without_database(whodid)
+    program.commands = {
+        name: _without_database(command)
+        for name, command in whodid.commands.items()
+        if name not in _REFUSED
+    }
+    return program
+
+
+def _without_database(command: _Part) -> _Part:
+    """A copy of a command whose help says nothing of `--db`; the group itself still takes it."""
+    from click import Option
+
+    changed = copy(command)
+    changed.params = [copy(each) for each in command.params]
+    for each in changed.params:
+        if each.name == "db" and isinstance(each, Option):
+            each.hidden = True
+    return changed
 
 
 def database_url() -> str:
