@@ -11,10 +11,12 @@ Appending lies in `postgres_write`, sealing in `postgres_seal`, searching in `po
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import psycopg
 from psycopg import errors
 
 from whodid.access import Access
@@ -40,6 +42,13 @@ from whodid.stores.searching import Decisions
 from whodid.times import Instant
 
 FAILURE_REMEMBERED_S = 30.0
+_NOT_OURS_TO_SEAL = (
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+    errors.LockNotAvailable,
+)
+
+_log = logging.getLogger("whodid.sealer")
 
 
 class PostgresStore(StoreReading):
@@ -73,8 +82,7 @@ class PostgresStore(StoreReading):
                 migrate(connection)
                 self._key = postgres_write.index_key(connection)
                 self._sealer = Sealer(key=self._key)
-                self._make_partitions(connection, months_ahead(Instant.now()))
-                self._seal(connection)
+                self._catch_up(connection)
         except BaseException:
             self._connections.close()
             raise
@@ -153,9 +161,10 @@ class PostgresStore(StoreReading):
             return indexes
         try:
             indexes |= self._seal(connection, known=known)
-        except errors.LockNotAvailable:
-            # Another sealer takes very long. They are stored, and it or the next one seals them;
-            # what is still to be had is that they are on the disk.
+        except psycopg.Error as error:
+            # They are stored, and the next sealer seals them: to say that they are not would have
+            # the caller store them again. What is still to be had is that they are on the disk.
+            _log.warning("stored, and not sealed yet: %s", type(error).__name__)
             postgres_write.touch(connection, now=Instant.now())
         missing = sorted(wanted - indexes.keys())
         if missing:
@@ -187,8 +196,17 @@ class PostgresStore(StoreReading):
             if sealed.is_done:
                 return indexes
 
+    def _catch_up(self, connection: Connection) -> None:
+        """Have the next months ready, and seal what waits, as far as this user may."""
+        try:
+            self._make_partitions(connection, months_ahead(Instant.now()))
+            if is_waiting(connection):
+                self._seal(connection)
+        except _NOT_OURS_TO_SEAL:
+            pass  # who may only read, here or on a standby, reads what others have sealed
+
     def _work_ahead(self) -> None:
-        """What the thread does again and again: seal what waits, and have next months ready."""
+        """What the thread does again and again."""
         with self._connections.connection() as connection:
             self._make_partitions(connection, months_ahead(Instant.now()))
             if is_waiting(connection):
