@@ -68,6 +68,22 @@ def test_a_large_backlog_is_sealed_piece_by_piece(
     assert _actors(store) == [f"u{number}" for number in range(35)]
 
 
+@pytest.mark.parametrize("count", [9, 10, 11, 20])
+def test_what_was_sealed_is_not_looked_at_again(
+    store: PostgresStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(postgres_seal, "BATCH", 10)
+    store.append(prepared(*(an_event() for _ in range(count))))
+
+    again = one_value(
+        postgres_url,
+        "SELECT count(*) FROM whodid_event AS e, whodid_seal AS s "
+        "WHERE NOT pg_visible_in_snapshot(e.xid, s.snapshot)",
+    )
+
+    assert (store.newest_position(), again) == (count, 0)
+
+
 def test_sealing_with_nothing_to_seal_writes_nothing(
     store: PostgresStore, postgres_url: str
 ) -> None:

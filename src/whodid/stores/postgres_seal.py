@@ -181,10 +181,8 @@ class Sealer:
         with connection.transaction(), connection.cursor() as cursor:
             work = _Work(cursor, self._key, self._cache)
             state = work.lock()
-            found, snapshot = work.find(
-                state.snapshot if not everything else None, known=known or {}
-            )
-            is_done = len(found) + work.refused < BATCH
+            since = None if everything else state.snapshot
+            found, snapshot, is_done = work.find(since, known=known or {})
             if found:
                 work.seal(found, after=state.position)
             if found or work.refused or state.snapshot is None or everything:
@@ -254,21 +252,21 @@ class _Work:
 
     def find(
         self, snapshot: str | None, *, known: Mapping[EventId, Ready]
-    ) -> tuple[list[_Found], str]:
-        """The events that wait, in the order in which they are sealed, and what was visible."""
+    ) -> tuple[list[_Found], str, bool]:
+        """What waits, in the order in which it is sealed; what was visible; is that all of it?"""
         query = _ALL if snapshot is None else _SINCE
         rows = self.cursor.execute(
-            query.encode(), {"snapshot": snapshot, "limit": BATCH}
+            query.encode(), {"snapshot": snapshot, "limit": BATCH + 1}
         ).fetchall()
         found = []
-        for _, arrival, received_at, *row in rows:
+        for _, arrival, received_at, *row in rows[:BATCH]:
             if arrival is None:
                 continue  # of the outer join, when nothing waits
             try:
                 found.append(self._open(arrival, received_at, row, known=known))
             except LedgerError as error:
                 self._refuse(arrival, received_at, str(error))
-        return found, rows[0][0]
+        return found, rows[0][0], len(rows) <= BATCH
 
     def _open(
         self, arrival: int, received_at: int, row: Sequence[Any], *, known: Mapping[EventId, Ready]

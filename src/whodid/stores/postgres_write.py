@@ -61,7 +61,8 @@ WITH given AS MATERIALIZED (
   INSERT INTO whodid_event (id, tenant, received_at, body, secret)
   SELECT id, tenant, received_at, body, secret FROM given ORDER BY place
 )
-SELECT (SELECT count(*) FROM keyed) + (SELECT count(*) FROM named)
+SELECT (SELECT count(*) FROM keyed) + (SELECT count(*) FROM named),
+  set_config('synchronous_commit', 'off', true)
 """
 _INSERT_KEYS = """
 INSERT INTO whodid_event_key (id, tenant, received_at)
@@ -126,7 +127,6 @@ def _new_events(
 
 
 def _insert(connection: Connection, fresh: Sequence[Ready]) -> None:
-    connection.execute("SET LOCAL synchronous_commit = off")
     names = _names(fresh)
     row = connection.execute(_INSERT, (*_rows(fresh), *names)).fetchone()
     if row is None or row[0] != len(fresh) + len(names[0]):
