@@ -277,7 +277,7 @@ def test_credentials_are_kept_without_their_secret(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "whodid.db", "sqlite://", "sqlite:///", "postgres://x/y", "file:///x", "sqlite:x"]
+    "url", ["", "whodid.db", "sqlite://", "sqlite:///", "mysql://x/y", "file:///x", "sqlite:x"]
 )
 def test_a_url_of_no_known_store_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="expected a URL such as"):
