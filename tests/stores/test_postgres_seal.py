@@ -11,7 +11,7 @@ from tests.postgres_server import PostgresServer, running_server
 from tests.stores.test_postgres import one_value, run_sql
 from whodid.stores import postgres_seal
 from whodid.stores.postgres import PostgresStore
-from whodid.testing import EVERYTHING, an_event, prepared
+from whodid.testing import EVERYTHING, NOON, an_event, minutes, prepared
 
 
 @pytest.fixture
@@ -141,11 +141,21 @@ def test_an_event_with_a_forged_number_is_reported_and_found_by_a_sweep(
 
     missed = store.seal()
     problems = [each.what for each in store.verify(access=EVERYTHING).problems]
-    found = store.seal(everything=True)
+    found, again = store.sweep(), store.sweep()
 
-    assert (missed, found, _actors(store)) == (0, 1, ["alice", "late"])
-    assert problems == ["there are events that the sealer passed by; run whodid index"]
+    assert (missed, found, again, _actors(store)) == (0, 1, 0, ["alice", "late"])
+    assert problems == ["there are events that the sealer passed by; run whodid index --rebuild"]
     assert store.verify(access=EVERYTHING).is_sound
+
+
+def test_one_process_a_day_sweeps(store: PostgresStore) -> None:
+    with store._connections.connection() as connection:
+        due = [
+            postgres_seal.is_sweep_due(connection, now=moment)
+            for moment in (NOON, minutes(1), minutes(24 * 60 + 1), minutes(24 * 60 + 2))
+        ]
+
+    assert due == [True, False, True, False]
 
 
 def test_a_log_restored_into_another_cluster_goes_on(

@@ -35,13 +35,14 @@ from whodid.stores.postgres_schema import (
     months_ahead,
     schema_version,
 )
-from whodid.stores.postgres_seal import Sealer, is_waiting
+from whodid.stores.postgres_seal import Sealer, has_passed_by, is_sweep_due, is_waiting
 from whodid.stores.postgres_sealing import SealingThread
 from whodid.stores.reading import StoreReading
 from whodid.stores.searching import Decisions
 from whodid.times import Instant
 
 FAILURE_REMEMBERED_S = 30.0
+LOOK_FOR_SWEEP_S = 600.0
 _NOT_OURS_TO_SEAL = (
     errors.InsufficientPrivilege,
     errors.ReadOnlySqlTransaction,
@@ -71,6 +72,7 @@ class PostgresStore(StoreReading):
         self._connections = Connections(url)
         self._failure: tuple[float, StoreUnavailableError] | None = None
         self._months: set[Month] = set()
+        self._look_at = 0.0
         self._dictionary = Dictionary()
         self._decisions = Decisions()
         try:
@@ -207,10 +209,25 @@ class PostgresStore(StoreReading):
 
     def _work_ahead(self) -> None:
         """What the thread does again and again."""
+        now = Instant.now()
         with self._connections.connection() as connection:
-            self._make_partitions(connection, months_ahead(Instant.now()))
+            self._make_partitions(connection, months_ahead(now))
             if is_waiting(connection):
                 self._seal(connection)
+            if time.monotonic() < self._look_at:
+                return
+            self._look_at = time.monotonic() + LOOK_FOR_SWEEP_S
+            if is_sweep_due(connection, now=now):
+                self.sweep()
+
+    def sweep(self) -> int:
+        """Seal events that the sealer passed by; how many: 0, unless somebody forged their rows."""
+        with self._connections.connection() as connection:
+            if not has_passed_by(connection):
+                return 0
+            sealed = len(self._seal(connection, everything=True))
+        _log.error("%d events had been passed by, and are sealed now; who wrote them?", sealed)
+        return sealed
 
     def _make_partitions(
         self, connection: Connection, months: Sequence[Month] | set[Month]

@@ -79,6 +79,22 @@ SELECT s.snapshot IS NULL
              WHERE e.xid = ANY(ARRAY(SELECT pg_snapshot_xip(s.snapshot))))
 FROM whodid_seal AS s
 """
+# What the last round is said to have seen, and is not sealed: there should be none. A number that
+# somebody forged may do it.
+_PASSED_BY = """
+SELECT EXISTS (SELECT 1 FROM whodid_event AS e, whodid_seal AS n
+WHERE pg_visible_in_snapshot(e.xid, n.snapshot)
+  AND NOT EXISTS (
+    SELECT 1 FROM whodid_sealed AS s
+    WHERE s.arrival = e.arrival AND s.received_at = e.received_at OFFSET 0
+  )
+  AND NOT EXISTS (SELECT 1 FROM whodid_refused AS r WHERE r.arrival = e.arrival OFFSET 0))
+"""
+SWEEP_EVERY_S = 86_400
+_IS_SWEEP_DUE = """
+INSERT INTO whodid_counter AS c (name, value) VALUES ('swept_at', %(now)s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE c.value < %(due)s RETURNING 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +224,19 @@ def is_waiting(connection: Connection) -> bool:
     """May there be something to seal? Cheap, and takes no lock."""
     row = connection.execute(_IS_WAITING).fetchone()
     return row is not None and bool(row[0])
+
+
+def has_passed_by(connection: Connection) -> bool:
+    """Is there an event that no round will look at? Looks at every event, and takes no lock."""
+    row = connection.execute(_PASSED_BY).fetchone()
+    return row is not None and bool(row[0])
+
+
+def is_sweep_due(connection: Connection, *, now: Instant) -> bool:
+    """Has no process looked for such events for a day? The one that is told so is to look."""
+    due = now.micros - SWEEP_EVERY_S * 1_000_000
+    row = connection.execute(_IS_SWEEP_DUE, {"now": now.micros, "due": due}).fetchone()
+    return row is not None
 
 
 @dataclass(frozen=True, slots=True)
