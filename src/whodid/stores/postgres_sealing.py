@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from whodid.errors import AuditError
 
-LOOK_S = 0.2
+LOOK_S = 0.1
 MAX_WAIT_S = 5.0
 _LOGGED_EVERY_S = 60.0
 
