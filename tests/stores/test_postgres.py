@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -98,6 +100,20 @@ def test_a_url_opens_it_again(postgres_url: str) -> None:
     again.close()
 
     assert count == 1
+
+
+def test_without_the_driver_the_package_is_named() -> None:
+    program = (
+        "import sys; sys.modules['psycopg'] = None; from whodid.stores import open_store; "
+        "open_store('postgresql://host/log')"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert ran.returncode == 1
+    assert ran.stderr.endswith(
+        "ConfigError: postgresql:// needs the package psycopg; pip install 'whodid[postgres]'\n"
+    )
 
 
 def test_partitions_are_there_before_their_month(postgres_url: str, store: PostgresStore) -> None:
