@@ -36,7 +36,7 @@ from whodid.stores.postgres_schema import (
     schema_version,
 )
 from whodid.stores.postgres_seal import Sealer, has_passed_by, is_sweep_due, is_waiting
-from whodid.stores.postgres_sealing import SealingThread
+from whodid.stores.postgres_sealing import SealingThread, Waiting
 from whodid.stores.reading import StoreReading
 from whodid.stores.searching import Decisions
 from whodid.times import Instant
@@ -73,6 +73,7 @@ class PostgresStore(StoreReading):
         self._failure: tuple[float, StoreUnavailableError] | None = None
         self._months: set[Month] = set()
         self._look_at = 0.0
+        self._waiting = Waiting()
         self._dictionary = Dictionary()
         self._decisions = Decisions()
         try:
@@ -116,12 +117,12 @@ class PostgresStore(StoreReading):
         if not any(ready):
             return [[] for _ in batches]
         try:
-            with self._connections.connection() as connection:
+            with self._waiting.announced(ready), self._connections.connection() as connection:
                 self._make_partitions(
                     connection, {month_of(e.received_at.micros) for each in ready for e in each}
                 )
                 answers = postgres_write.append_ready(connection, batches, ready)
-                indexes = self._seal_answers(connection, answers, ready)
+                indexes = self._seal_answers(connection, answers)
         except StoreUnavailableError as error:
             self._failure = (time.monotonic(), error)
             raise
@@ -144,13 +145,9 @@ class PostgresStore(StoreReading):
         return receipts
 
     def _seal_answers(
-        self,
-        connection: Connection,
-        answers: Sequence[list[Ready | Stored] | ConflictError],
-        ready: Sequence[Sequence[Ready]],
+        self, connection: Connection, answers: Sequence[list[Ready | Stored] | ConflictError]
     ) -> Mapping[EventId, int]:
         """The index of every event that answers; sealed here, or by whoever was faster."""
-        known = {event.name: event for events in ready for event in events}
         wanted = {
             _name(each)
             for answer in answers
@@ -158,16 +155,14 @@ class PostgresStore(StoreReading):
             for each in answer
             if not isinstance(each, Stored) or each.index is None
         }
-        indexes: dict[EventId, int] = {}
-        if not wanted:
-            return indexes
         try:
-            indexes |= self._seal(connection, known=known)
+            indexes = self._waiting.seal(wanted, lambda known: self._seal(connection, known=known))
         except psycopg.Error as error:
             # They are stored, and the next sealer seals them: to say that they are not would have
             # the caller store them again. What is still to be had is that they are on the disk.
             _log.warning("stored, and not sealed yet: %s", type(error).__name__)
             postgres_write.touch(connection, now=Instant.now())
+            indexes = {}
         missing = sorted(wanted - indexes.keys())
         if missing:
             indexes |= postgres_write.find_indexes(connection, missing)
