@@ -27,7 +27,6 @@ import psycopg
 from psycopg import sql
 
 SETTINGS = (
-    "fsync=off",  # the machine doesn't go down in a test; killed processes lose nothing by it
     "max_connections=200",
     "max_prepared_transactions=10",
     "shared_buffers=64MB",
@@ -78,8 +77,12 @@ class PostgresServer:
 class OwnServer:
     """The processes of a server that we started, in a folder of its own."""
 
-    def __init__(self, folder: Path, *, programs: Path, as_user: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, *, programs: Path, as_user: dict[str, Any], is_durable: bool
+    ) -> None:
         self.folder = folder
+        # The machine doesn't go down in a test; killed processes lose nothing without fsync.
+        self._settings = (*SETTINGS, f"fsync={'on' if is_durable else 'off'}")
         self._programs = programs
         self._as_user = as_user
         self._data = folder / "data"
@@ -95,7 +98,7 @@ class OwnServer:
         )  # fmt: skip
 
     def start(self) -> None:
-        settings = " ".join(f"-c {setting}" for setting in SETTINGS)
+        settings = " ".join(f"-c {setting}" for setting in self._settings)
         options = f"-c listen_addresses= -c unix_socket_directories={self.folder} {settings}"
         log = str(self.folder / "log")
         self._require_passwords()
@@ -151,7 +154,9 @@ class OwnServer:
 
 
 @contextmanager
-def running_server(given: str | None = None) -> Iterator[PostgresServer]:
+def running_server(
+    given: str | None = None, *, is_durable: bool = False
+) -> Iterator[PostgresServer]:
     """The server at a URL, or one of our own, which tests may stop."""
     if given:
         yield PostgresServer(given)
@@ -159,7 +164,9 @@ def running_server(given: str | None = None) -> Iterator[PostgresServer]:
     folder = Path(tempfile.mkdtemp(prefix="whodid-pg-"))
     try:
         as_user = as_another_user(folder)
-        server = OwnServer(folder, programs=_programs(folder, as_user), as_user=as_user)
+        server = OwnServer(
+            folder, programs=_programs(folder, as_user), as_user=as_user, is_durable=is_durable
+        )
         server.make()
         server.start()
         try:

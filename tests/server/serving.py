@@ -55,7 +55,7 @@ class Serving:
             connection.close()
 
 
-def start(database: Path, **settings: object) -> Serving:
+def start(database: Path | str, **settings: object) -> Serving:
     """Start a server and wait until it answers."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tests.server.serving", str(database),
@@ -71,7 +71,7 @@ def start(database: Path, **settings: object) -> Serving:
 
 
 @contextmanager
-def serving(database: Path, **settings: object) -> Iterator[Serving]:
+def serving(database: Path | str, **settings: object) -> Iterator[Serving]:
     """A server that runs as long as the block, and is asked to stop after it."""
     server = start(database, **settings)
     try:
@@ -84,12 +84,13 @@ def serving(database: Path, **settings: object) -> Iterator[Serving]:
 def main() -> None:
     from whodid.server.run import run
     from whodid.server.settings import Settings
-    from whodid.stores.sqlite import SqliteStore
+    from whodid.stores import open_store
 
     database, given = sys.argv[1:]
     settings = Settings(**json.loads(given))
-    store = SqliteStore(database, indexes=not settings.ingest_workers)
-    run(store, settings, on_ready=lambda url: print(url, flush=True))
+    url = database if "://" in database else f"sqlite:///{database}"
+    store = open_store(url, indexes=not settings.ingest_workers)
+    run(store, settings, on_ready=lambda at: print(at, flush=True))
 
 
 if __name__ == "__main__":

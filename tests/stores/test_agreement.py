@@ -25,6 +25,8 @@ _settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+# An example takes four times as long there, and most of the walk is the same.
+_postgres_settings = settings(_settings, max_examples=max(EXAMPLES // 4, 1))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def _empty(url: str) -> None:
         connection.execute("UPDATE whodid_seal SET position = 0, snapshot = NULL")
 
 
-@_settings
+@_postgres_settings
 @given(data=st.data())
 def test_so_does_every_search_in_postgresql(shared_url: str, data: st.DataObject) -> None:
     _empty(shared_url)

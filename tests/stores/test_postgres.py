@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -26,6 +29,8 @@ from whodid.testing import (
     prepared,
 )
 from whodid.times import Instant
+
+READER = "whodid_test_reader"
 
 
 class TestPostgresStore(StoreContract):
@@ -97,6 +102,20 @@ def test_a_url_opens_it_again(postgres_url: str) -> None:
     assert count == 1
 
 
+def test_without_the_driver_the_package_is_named() -> None:
+    program = (
+        "import sys; sys.modules['psycopg'] = None; from whodid.stores import open_store; "
+        "open_store('postgresql://host/log')"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert ran.returncode == 1
+    assert ran.stderr.endswith(
+        "ConfigError: postgresql:// needs the package psycopg; pip install 'whodid[postgres]'\n"
+    )
+
+
 def test_partitions_are_there_before_their_month(postgres_url: str, store: PostgresStore) -> None:
     months = months_ahead(Instant.now())
 
@@ -144,6 +163,51 @@ def test_keys_are_kept(store: PostgresStore) -> None:
     store.add_key(key)
 
     assert (store.find_key("k1"), store.find_key("k2"), store.keys()) == (key, None, [key])
+
+
+def test_who_may_only_read_reads_what_is_sealed(postgres_url: str, store: PostgresStore) -> None:
+    store.append(prepared(an_event()))
+    with psycopg.connect(postgres_url) as host:
+        store.append(prepared(an_event()), connection=host)
+        host.commit()
+    run_sql(
+        postgres_url,
+        f"DROP ROLE IF EXISTS {READER}",
+        f"CREATE ROLE {READER} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
+    )
+    reader = PostgresStore(postgres_url.replace("postgres@", f"{READER}@", 1), create=False)
+    count = reader.count(a_query(), access=EVERYTHING).count
+    with pytest.raises(ConfigError, match="permission denied"):
+        reader.append(prepared(an_event()))
+    reader.close()
+    run_sql(postgres_url, f"DROP OWNED BY {READER}", f"DROP ROLE {READER}")
+
+    assert count >= 1
+
+
+def test_the_isolation_that_a_database_prefers_changes_nothing(postgres_url: str) -> None:
+    name = one_value(postgres_url, "SELECT current_database()")
+    run_sql(
+        postgres_url, f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable'
+    )
+    stores = [PostgresStore(postgres_url) for _ in range(4)]
+    threads = [threading.Thread(target=_append_often, args=(each,), daemon=True) for each in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report = stores[0].verify(access=EVERYTHING)
+    for each in stores:
+        each.close()
+
+    assert (report.events, report.problems) == (40, [])
+
+
+def _append_often(store: PostgresStore) -> None:
+    for _ in range(10):
+        [receipt] = store.append(prepared(an_event()))
+        assert receipt.index is not None
 
 
 # -- appending

@@ -178,12 +178,13 @@ def test_a_batch_may_hold_doubles_and_new_events(store: PostgresStore, host: Hos
     assert store.seal() == 1
 
 
-def test_the_right_to_insert_is_enough(store: PostgresStore, inserter: Host) -> None:
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_the_right_to_insert_is_enough(store: PostgresStore, inserter: Host, count: int) -> None:
+    events = [an_event(idempotency_key=f"k{number}") for number in range(count)]
     with inserter.transaction():
-        store.append(prepared(*(an_event(idempotency_key=f"k{n}") for n in range(3))),
-                     connection=inserter)  # fmt: skip
+        store.append(prepared(*events), connection=inserter)
 
-    assert store.seal() == 3
+    assert store.seal() == count
     assert store.verify(access=EVERYTHING).is_sound
 
 

@@ -11,7 +11,7 @@ from tests.postgres_server import PostgresServer, running_server
 from tests.stores.test_postgres import one_value, run_sql
 from whodid.stores import postgres_seal
 from whodid.stores.postgres import PostgresStore
-from whodid.testing import EVERYTHING, an_event, prepared
+from whodid.testing import EVERYTHING, NOON, an_event, minutes, prepared
 
 
 @pytest.fixture
@@ -66,6 +66,22 @@ def test_a_large_backlog_is_sealed_piece_by_piece(
 
     assert (sealed, store.seal()) == (35, 0)
     assert _actors(store) == [f"u{number}" for number in range(35)]
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 20])
+def test_what_was_sealed_is_not_looked_at_again(
+    store: PostgresStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(postgres_seal, "BATCH", 10)
+    store.append(prepared(*(an_event() for _ in range(count))))
+
+    again = one_value(
+        postgres_url,
+        "SELECT count(*) FROM whodid_event AS e, whodid_seal AS s "
+        "WHERE NOT pg_visible_in_snapshot(e.xid, s.snapshot)",
+    )
+
+    assert (store.newest_position(), again) == (count, 0)
 
 
 def test_sealing_with_nothing_to_seal_writes_nothing(
@@ -125,11 +141,21 @@ def test_an_event_with_a_forged_number_is_reported_and_found_by_a_sweep(
 
     missed = store.seal()
     problems = [each.what for each in store.verify(access=EVERYTHING).problems]
-    found = store.seal(everything=True)
+    found, again = store.sweep(), store.sweep()
 
-    assert (missed, found, _actors(store)) == (0, 1, ["alice", "late"])
-    assert problems == ["there are events that the sealer passed by; run whodid index"]
+    assert (missed, found, again, _actors(store)) == (0, 1, 0, ["alice", "late"])
+    assert problems == ["there are events that the sealer passed by; run whodid index --rebuild"]
     assert store.verify(access=EVERYTHING).is_sound
+
+
+def test_one_process_a_day_sweeps(store: PostgresStore) -> None:
+    with store._connections.connection() as connection:
+        due = [
+            postgres_seal.is_sweep_due(connection, now=moment)
+            for moment in (NOON, minutes(1), minutes(24 * 60 + 1), minutes(24 * 60 + 2))
+        ]
+
+    assert due == [True, False, True, False]
 
 
 def test_a_log_restored_into_another_cluster_goes_on(

@@ -9,6 +9,7 @@ acknowledged. All go on until they are killed; a server that is away is tried ag
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -97,6 +98,9 @@ ROLES: dict[str, Callable[[str, random.Random, str], None]] = {
 }
 
 if __name__ == "__main__":
+    # What is said of a server that went away is no complaint here.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+    logging.getLogger("whodid").setLevel(logging.ERROR)
     role, where, seed, path = sys.argv[1:]
     dice = random.Random(seed)
     while True:

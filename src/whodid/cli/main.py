@@ -14,7 +14,6 @@ EXTRAS = {
     "uvloop": "server",
     "jinja2": "server",
     "markupsafe": "server",
-    "psycopg": "postgres",
 }
 
 

@@ -25,8 +25,14 @@ def open_store(url: str, *, create: bool = True, indexes: bool = True) -> EventS
     """
     scheme, _, rest = url.partition("://")
     if scheme in ("postgresql", "postgres"):
-        from whodid.stores.postgres import PostgresStore
-
+        try:
+            from whodid.stores.postgres import PostgresStore
+        except ImportError as error:  # also when it lacks the library that it wraps
+            if (error.name or "psycopg").partition(".")[0] != "psycopg":
+                raise
+            raise ConfigError(
+                f"{scheme}:// needs the package psycopg; pip install 'whodid[postgres]'"
+            ) from error
         return PostgresStore(url, create=create, indexes=indexes)
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise ConfigError(

@@ -11,11 +11,13 @@ Appending lies in `postgres_write`, sealing in `postgres_seal`, searching in `po
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
+import psycopg
 from psycopg import errors
 
 from whodid.access import Access
@@ -34,13 +36,21 @@ from whodid.stores.postgres_schema import (
     months_ahead,
     schema_version,
 )
-from whodid.stores.postgres_seal import Sealer, is_waiting
-from whodid.stores.postgres_sealing import SealingThread
+from whodid.stores.postgres_seal import Sealer, has_passed_by, is_sweep_due, is_waiting
+from whodid.stores.postgres_sealing import SealingThread, Waiting
 from whodid.stores.reading import StoreReading
 from whodid.stores.searching import Decisions
 from whodid.times import Instant
 
 FAILURE_REMEMBERED_S = 30.0
+LOOK_FOR_SWEEP_S = 600.0
+_NOT_OURS_TO_SEAL = (
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+    errors.LockNotAvailable,
+)
+
+_log = logging.getLogger("whodid.sealer")
 
 
 class PostgresStore(StoreReading):
@@ -67,8 +77,7 @@ class PostgresStore(StoreReading):
                         f"{self._connections.where} holds no log; check --db or WHODID_DB"
                     )
                 migrate(connection)
-                self._make_partitions(connection, months_ahead(Instant.now()))
-                self._seal(connection)
+                self._catch_up(connection)
         except BaseException:
             self._connections.close()
             raise
@@ -79,6 +88,8 @@ class PostgresStore(StoreReading):
         self._connections = Connections(url, keeps=keeps_connections)
         self._failure: tuple[float, StoreUnavailableError] | None = None
         self._months: set[Month] = set()
+        self._look_at = 0.0
+        self._waiting = Waiting()
         self._dictionary = Dictionary()
         self._decisions = Decisions()
         self._sealing = SealingThread(self._work_ahead)
@@ -117,12 +128,12 @@ class PostgresStore(StoreReading):
         if not any(ready):
             return [[] for _ in batches]
         try:
-            with self._connections.connection() as connection:
+            with self._waiting.announced(ready), self._connections.connection() as connection:
                 self._make_partitions(
                     connection, {month_of(e.received_at.micros) for each in ready for e in each}
                 )
                 answers = postgres_write.append_ready(connection, batches, ready)
-                indexes = self._seal_answers(connection, answers, ready)
+                indexes = self._seal_answers(connection, answers)
         except StoreUnavailableError as error:
             self._failure = (time.monotonic(), error)
             raise
@@ -145,13 +156,9 @@ class PostgresStore(StoreReading):
         return receipts
 
     def _seal_answers(
-        self,
-        connection: Connection,
-        answers: Sequence[list[Ready | Stored] | ConflictError],
-        ready: Sequence[Sequence[Ready]],
+        self, connection: Connection, answers: Sequence[list[Ready | Stored] | ConflictError]
     ) -> Mapping[EventId, int]:
         """The index of every event that answers; sealed here, or by whoever was faster."""
-        known = {event.name: event for events in ready for event in events}
         wanted = {
             _name(each)
             for answer in answers
@@ -159,15 +166,14 @@ class PostgresStore(StoreReading):
             for each in answer
             if not isinstance(each, Stored) or each.index is None
         }
-        indexes: dict[EventId, int] = {}
-        if not wanted:
-            return indexes
         try:
-            indexes |= self._seal(connection, known=known)
-        except errors.LockNotAvailable:
-            # Another sealer takes very long. They are stored, and it or the next one seals them;
-            # what is still to be had is that they are on the disk.
+            indexes = self._waiting.seal(wanted, lambda known: self._seal(connection, known=known))
+        except psycopg.Error as error:
+            # They are stored, and the next sealer seals them: to say that they are not would have
+            # the caller store them again. What is still to be had is that they are on the disk.
+            _log.warning("stored, and not sealed yet: %s", type(error).__name__)
             postgres_write.touch(connection, now=Instant.now())
+            indexes = {}
         missing = sorted(wanted - indexes.keys())
         if missing:
             indexes |= postgres_write.find_indexes(connection, missing)
@@ -198,12 +204,36 @@ class PostgresStore(StoreReading):
             if sealed.is_done:
                 return indexes
 
-    def _work_ahead(self) -> None:
-        """What the thread does again and again: seal what waits, and have next months ready."""
-        with self._connections.connection() as connection:
+    def _catch_up(self, connection: Connection) -> None:
+        """Have the next months ready, and seal what waits, as far as this user may."""
+        try:
             self._make_partitions(connection, months_ahead(Instant.now()))
             if is_waiting(connection):
                 self._seal(connection)
+        except _NOT_OURS_TO_SEAL:
+            pass  # who may only read, here or on a standby, reads what others have sealed
+
+    def _work_ahead(self) -> None:
+        """What the thread does again and again."""
+        now = Instant.now()
+        with self._connections.connection() as connection:
+            self._make_partitions(connection, months_ahead(now))
+            if is_waiting(connection):
+                self._seal(connection)
+            if time.monotonic() < self._look_at:
+                return
+            self._look_at = time.monotonic() + LOOK_FOR_SWEEP_S
+            if is_sweep_due(connection, now=now):
+                self.sweep()
+
+    def sweep(self) -> int:
+        """Seal events that the sealer passed by; how many: 0, unless somebody forged their rows."""
+        with self._connections.connection() as connection:
+            if not has_passed_by(connection):
+                return 0
+            sealed = len(self._seal(connection, everything=True))
+        _log.error("%d events had been passed by, and are sealed now; who wrote them?", sealed)
+        return sealed
 
     def _make_partitions(
         self, connection: Connection, months: Sequence[Month] | set[Month]

@@ -86,7 +86,11 @@ class Connections:
                 if _is_alive(connection):
                     return connection
                 connection.close()
-        return psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        # Said with each BEGIN, whatever the database's default is: the sealer needs a new snapshot
+        # for each statement.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return connection
 
     def _give_back(self, connection: Connection) -> None:
         is_idle = connection.info.transaction_status == TransactionStatus.IDLE

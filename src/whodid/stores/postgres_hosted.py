@@ -18,7 +18,6 @@ from whodid.errors import ConflictError
 from whodid.stores import postgres_read
 from whodid.stores.base import Batch, Receipt
 from whodid.stores.postgres import PostgresStore
-from whodid.stores.postgres_seal import is_waiting
 from whodid.stores.postgres_write import as_connection
 from whodid.times import Instant
 
@@ -77,8 +76,7 @@ class HostedPostgresStore(PostgresStore):
     def _seal_now(self) -> None:
         """What the application committed a moment ago is found at once."""
         with self._connections.connection() as connection:
-            if is_waiting(connection):
-                self._seal(connection)
+            self._catch_up(connection)
 
 
 @contextmanager

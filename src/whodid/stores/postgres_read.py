@@ -63,6 +63,7 @@ from whodid.stores.searching import (
     Decisions,
     fill_buckets,
     grid_of,
+    is_pointed,
     make_histogram,
     make_page,
     too_wide,
@@ -73,6 +74,9 @@ _FIRST_CHUNK = 200
 _MAX_CHUNK = 4_000
 _EVERYTHING = Query(text="", node=EVERYTHING, now=Instant.from_micros(0))
 _Row: TypeAlias = tuple[Any, ...]
+
+# ARRAY(SELECT …) is looked up first, and then its values by an index; from IN the planner makes a
+# join of whole tables when it knows little of them.
 
 # The event that a row of columns belongs to, looked up for each: OFFSET keeps the planner from
 # joining all events before the LIMIT has said how many are wanted.
@@ -129,14 +133,14 @@ class _PostgresDialect:
             reference_hash(self.key, tenant=tenant, name=name) for tenant in self.tenants.values()
         ]
         return Where(
-            "s.position IN (SELECT r.position FROM whodid_event_ref AS r "
-            "WHERE r.kind = %s AND r.hash = ANY(%s::bigint[]))",
-            (int(REF_KINDS[kind]), hashes),
+            "s.position = ANY(ARRAY(SELECT r.position FROM whodid_event_ref AS r "
+            "WHERE r.hash = ANY(%s::bigint[]) AND r.kind = %s))",
+            (hashes, int(REF_KINDS[kind])),
         )
 
     def id_is(self, event_id: str) -> Where:
         return Where(
-            "s.arrival IN (SELECT b.arrival FROM whodid_event AS b WHERE b.id = %s::uuid)",
+            "s.arrival = ANY(ARRAY(SELECT b.arrival FROM whodid_event AS b WHERE b.id = %s::uuid))",
             (event_id,),
         )
 
@@ -160,6 +164,8 @@ class _PostgresDialect:
 
 
 def _in(column: str, numbers: Sequence[int]) -> Where:
+    if len(numbers) == 1:  # an index on one value has its events in order of time
+        return Where(f"s.{column} = %s::bigint", (numbers[0],))
     return Where(f"s.{column} = ANY(%s::bigint[])", (list(numbers),))
 
 
@@ -168,6 +174,7 @@ class _Search:
     """A search ready to run.
 
     Attributes:
+        is_pointed: A term has an index of its own that leads to few events.
         is_strict: Part of it is the caller's restriction, which must be decided to the end.
         positions: What it was decided to match, in any order.
         is_whole: Are these all, or those found in the time there was?
@@ -179,6 +186,7 @@ class _Search:
     decide: Callable[[StoredEvent], bool]
     newest: int
     key: Hashable
+    is_pointed: bool
     is_strict: bool
     positions: Sequence[int] | None = None
     is_whole: bool = True
@@ -220,10 +228,10 @@ class Reader:
             return None
         wanted = [ref for ref, name in self._tenants.items() if tenant in (None, name)]
         row = self._execute(
-            f"SELECT {_ROW} FROM whodid_event AS b "
-            "JOIN whodid_sealed AS s ON s.arrival = b.arrival AND s.received_at = b.received_at "
-            f"{_EVENT} WHERE b.id = %s::uuid AND s.tenant = ANY(%s::bigint[]) "
-            "ORDER BY s.position LIMIT 1",
+            f"SELECT {_ROW} FROM (SELECT {_PLACE} FROM whodid_sealed AS s "
+            "WHERE s.arrival = ANY(ARRAY(SELECT b.arrival FROM whodid_event AS b "
+            "WHERE b.id = %s::uuid)) AND s.tenant = ANY(%s::bigint[]) OFFSET 0) AS s "
+            f"{_EVENT} ORDER BY s.position LIMIT 1",
             (packed.hex(), wanted),
         ).fetchone()
         if row is None:
@@ -340,6 +348,7 @@ class Reader:
             decide=compile_matcher(node),
             newest=newest,
             key=(node, frozenset(self._tenants), newest),
+            is_pointed=is_pointed(node),
             is_strict=not where.exact
             and restriction is not None
             and not self._where(restriction).exact,
@@ -403,10 +412,14 @@ class Reader:
         while True:
             place = f" AND (s.occurred_at, s.position) {comparison} (%s, %s)" if after else ""
             order = f"ORDER BY s.occurred_at {direction}, s.position {direction}"
+            chosen = (
+                f"SELECT {_PLACE} FROM whodid_sealed AS s "
+                f"WHERE ({search.where.sql}) AND s.position <= %s{place}"
+            )
+            if search.is_pointed:  # few: select them, then sort, and don't walk through time
+                chosen = f"SELECT {_PLACE} FROM ({chosen} OFFSET 0) AS s"
             rows = self._execute(
-                f"SELECT {_ROW} FROM (SELECT {_PLACE} FROM whodid_sealed AS s "
-                f"WHERE ({search.where.sql}) AND s.position <= %s{place} {order} LIMIT %s) AS s "
-                f"{_EVENT} {order}",
+                f"SELECT {_ROW} FROM ({chosen} {order} LIMIT %s) AS s {_EVENT} {order}",
                 (*search.where.params, search.newest, *(after or ()), chunk),
             ).fetchall()
             for row in rows:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from msgspec import Struct
@@ -32,26 +32,24 @@ from whodid.ledger.merkle import Frontier, leaf_hash
 from whodid.stores.dictionary import DictKey, DictKind, dictionary_texts
 from whodid.stores.doubles import EventId, Ready, hashes_of
 from whodid.stores.postgres_connections import Connection
+from whodid.stores.postgres_tables import COPY_FROM, Table
 from whodid.stores.rows import CODEC_RAW, Columns, derive_stored, log_id
 from whodid.times import Instant
 
 BATCH = 2_000
 """Events sealed by one transaction, at most; their bodies are in memory at once."""
 LOCK_TIMEOUT = "10s"
-_COPY_FROM = 24
 _MAX_CACHED_REFS = 200_000
 _TENANT = int(DictKind.TENANT)
 
 _log = logging.getLogger("whodid.sealer")
 
-# No session setting is touched. Whoever turned synchronous_commit off gets it on here: from the
-# sealer's commit on, an index is promised.
-_BEGIN = """
-SELECT set_config('lock_timeout', %s, true),
-  CASE WHEN current_setting('synchronous_commit') = 'off'
-       THEN set_config('synchronous_commit', 'on', true) END
-"""
+# One message, for it is sent for every round; the settings end with the transaction. Whoever turned
+# synchronous_commit off gets it on here: from the sealer's commit on, an index is promised.
 _LOCK = """
+SELECT set_config('lock_timeout', '{timeout}', true),
+  CASE WHEN current_setting('synchronous_commit') = 'off'
+       THEN set_config('synchronous_commit', 'on', true) END;
 SELECT position, snapshot::text, cluster, (SELECT system_identifier FROM pg_control_system())
 FROM whodid_seal WHERE one FOR UPDATE
 """
@@ -81,40 +79,34 @@ SELECT s.snapshot IS NULL
              WHERE e.xid = ANY(ARRAY(SELECT pg_snapshot_xip(s.snapshot))))
 FROM whodid_seal AS s
 """
+# What the last round is said to have seen, and is not sealed: there should be none. A number that
+# somebody forged may do it.
+_PASSED_BY = """
+SELECT EXISTS (SELECT 1 FROM whodid_event AS e, whodid_seal AS n
+WHERE pg_visible_in_snapshot(e.xid, n.snapshot)
+  AND NOT EXISTS (
+    SELECT 1 FROM whodid_sealed AS s
+    WHERE s.arrival = e.arrival AND s.received_at = e.received_at OFFSET 0
+  )
+  AND NOT EXISTS (SELECT 1 FROM whodid_refused AS r WHERE r.arrival = e.arrival OFFSET 0))
+"""
+SWEEP_EVERY_S = 86_400
+_IS_SWEEP_DUE = """
+INSERT INTO whodid_counter AS c (name, value) VALUES ('swept_at', %(now)s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE c.value < %(due)s RETURNING 1
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """How rows get into a table: a few by INSERT, in one round trip, many by COPY."""
-
-    name: LiteralString
-    columns: tuple[LiteralString, ...]
-    types: tuple[str, ...]
-
-    def put(self, cursor: psycopg.Cursor[Any], rows: Sequence[tuple[object, ...]]) -> None:
-        names = ", ".join(self.columns)
-        if len(rows) < _COPY_FROM:
-            places = ", ".join(f"%s::{kind}" for kind in self.types)
-            cursor.executemany(
-                f"INSERT INTO {self.name} ({names}) VALUES ({places})".encode(), rows
-            )
-            return
-        with cursor.copy(f"COPY {self.name} ({names}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
-            copy.set_types(self.types)
-            for row in rows:
-                copy.write_row(row)
-
-
-_LEAF = _Table(
+_LEAF = Table(
     "whodid_leaf", ("tenant", '"index"', "position", "entry"), ("int8", "int8", "int8", "bytea")
 )
-_REF = _Table(
+_REF = Table(
     "whodid_event_ref",
     ("received_at", "hash", "position", "kind"),
     ("int8", "int8", "int8", "int2"),
 )
-_DICT = _Table("whodid_dict", ("ref", "tenant", "kind", "val"), ("int8", "int8", "int2", "bytea"))
-_SEALED = _Table(
+_DICT = Table("whodid_dict", ("ref", "tenant", "kind", "val"), ("int8", "int8", "int2", "bytea"))
+_SEALED = Table(
     "whodid_sealed",
     (
         "received_at", "arrival", "position", "tenant", '"index"', "occurred_at", "actor", "action",
@@ -183,19 +175,15 @@ class Sealer:
         with connection.transaction(), connection.cursor() as cursor:
             work = _Work(cursor, self._key, self._cache)
             state = work.lock()
-            found, snapshot = work.find(
-                state.snapshot if not everything else None, known=known or {}
-            )
-            is_done = len(found) + work.refused < BATCH
+            since = None if everything else state.snapshot
+            found, snapshot, is_done = work.find(since, known=known or {})
+            # Until all that this snapshot shows is sealed, the last one says what to look at.
+            seen = snapshot if is_done else state.snapshot
+            now = _State(state.position + len(found), seen, state.cluster)
             if found:
-                work.seal(found, after=state.position)
-            if found or work.refused or state.snapshot is None or everything:
-                # Until all that this snapshot shows is sealed, the last one says what to look at.
-                work.remember(
-                    snapshot if is_done else state.snapshot,
-                    position=state.position + len(found),
-                    cluster=state.cluster,
-                )
+                work.seal(found, before=state, now=now)
+            elif work.refused or state.snapshot is None or everything:
+                work.remember(now)
         self._learn(work.learnt)
         return Round(
             indexes={(each.tenant, each.id.bytes): each.index for each in found}, is_done=is_done
@@ -212,6 +200,19 @@ def is_waiting(connection: Connection) -> bool:
     """May there be something to seal? Cheap, and takes no lock."""
     row = connection.execute(_IS_WAITING).fetchone()
     return row is not None and bool(row[0])
+
+
+def has_passed_by(connection: Connection) -> bool:
+    """Is there an event that no round will look at? Looks at every event, and takes no lock."""
+    row = connection.execute(_PASSED_BY).fetchone()
+    return row is not None and bool(row[0])
+
+
+def is_sweep_due(connection: Connection, *, now: Instant) -> bool:
+    """Has no process looked for such events for a day? The one that is told so is to look."""
+    due = now.micros - SWEEP_EVERY_S * 1_000_000
+    row = connection.execute(_IS_SWEEP_DUE, {"now": now.micros, "due": due}).fetchone()
+    return row is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +234,9 @@ class _Work:
 
     def lock(self) -> _State:
         """Wait for the turn, and read where the last sealer ended."""
-        self.cursor.execute(_BEGIN, (LOCK_TIMEOUT,))
-        row = self.cursor.execute(_LOCK).fetchone()
+        self.cursor.execute(_LOCK.format(timeout=LOCK_TIMEOUT).encode())
+        self.cursor.nextset()
+        row = self.cursor.fetchone()
         if row is None:
             raise LedgerError("the state of the sealer is gone; run whodid verify on a backup")
         position, snapshot, known, cluster = row
@@ -256,21 +258,21 @@ class _Work:
 
     def find(
         self, snapshot: str | None, *, known: Mapping[EventId, Ready]
-    ) -> tuple[list[_Found], str]:
-        """The events that wait, in the order in which they are sealed, and what was visible."""
+    ) -> tuple[list[_Found], str, bool]:
+        """What waits, in the order in which it is sealed; what was visible; is that all of it?"""
         query = _ALL if snapshot is None else _SINCE
         rows = self.cursor.execute(
-            query.encode(), {"snapshot": snapshot, "limit": BATCH}
+            query.encode(), {"snapshot": snapshot, "limit": BATCH + 1}
         ).fetchall()
         found = []
-        for _, arrival, received_at, *row in rows:
+        for _, arrival, received_at, *row in rows[:BATCH]:
             if arrival is None:
                 continue  # of the outer join, when nothing waits
             try:
                 found.append(self._open(arrival, received_at, row, known=known))
             except LedgerError as error:
                 self._refuse(arrival, received_at, str(error))
-        return found, rows[0][0]
+        return found, rows[0][0], len(rows) <= BATCH
 
     def _open(
         self, arrival: int, received_at: int, row: Sequence[Any], *, known: Mapping[EventId, Ready]
@@ -309,7 +311,7 @@ class _Work:
             (arrival, received_at, Instant.now().micros, reason),
         )
 
-    def seal(self, found: Sequence[_Found], *, after: int) -> None:
+    def seal(self, found: Sequence[_Found], *, before: _State, now: _State) -> None:
         """Give events their leaves, and write all that is derived from them."""
         self._learn({(0, _TENANT, each.tenant) for each in found})
         tenants = {each.tenant: self._number((0, _TENANT, each.tenant)) for each in found}
@@ -323,20 +325,22 @@ class _Work:
         )
         trees = self._trees(tenants)
         leaves, sealed, refs = [], [], []
-        for position, each in enumerate(found, after + 1):
+        for position, each in enumerate(found, before.position + 1):
             tree, tenant = trees[each.tenant], tenants[each.tenant]
             each.index = tree.size
             tree.append(each.leaf)
             leaves.append((tenant, each.index, position, each.entry))
             sealed.append(self._row(each, tenant=tenant, position=position))
             refs += [(each.received_at, hash_, position, kind) for kind, hash_ in set(each.hashes)]
-        if max(len(leaves), len(refs)) < _COPY_FROM:  # COPY can't be part of a pipeline
+        if max(len(leaves), len(refs)) < COPY_FROM:  # COPY can't be part of a pipeline
             with self.cursor.connection.pipeline():
                 self._write(leaves, sealed, refs)
                 self._write_trees(trees, tenants)
+                self.remember(now)
             return
         self._write(leaves, sealed, refs)
         self._write_trees(trees, tenants)
+        self.remember(now)
 
     def _write(
         self,
@@ -384,10 +388,10 @@ class _Work:
             ],
         )
 
-    def remember(self, snapshot: str | None, *, position: int, cluster: int) -> None:
+    def remember(self, now: _State) -> None:
         self.cursor.execute(
             "UPDATE whodid_seal SET position = %s, snapshot = %s::pg_snapshot, cluster = %s",
-            (position, snapshot, cluster),
+            (now.position, now.snapshot, now.cluster),
         )
 
     # -- the dictionary

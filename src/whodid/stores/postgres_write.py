@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeAlias, TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -35,6 +36,13 @@ from whodid.stores.doubles import (
     wanted,
 )
 from whodid.stores.postgres_connections import Connection
+from whodid.stores.postgres_tables import (
+    COPY_FROM,
+    Table,
+    number_array,
+    text_array,
+    uuid_array,
+)
 from whodid.times import Instant
 
 MAX_TRIES = 20
@@ -43,25 +51,15 @@ _New = TypeVar("_New", bound=Stamped)
 _SELECT_KEY = "SELECT value FROM whodid_setting WHERE name = 'index_key'"
 
 _INSERT = """
-WITH given AS MATERIALIZED (
-  SELECT id, tenant, received_at, body, secret, place FROM unnest(
-    %s::uuid[], %s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[]
-  ) WITH ORDINALITY AS g (id, tenant, received_at, body, secret, place)
-), keyed AS (
-  INSERT INTO whodid_event_key (id, tenant, received_at)
-  SELECT id, tenant, received_at FROM given ORDER BY id, tenant
-  ON CONFLICT DO NOTHING RETURNING 1
-), named AS (
-  INSERT INTO whodid_idempotency (tenant, app, key, id)
-  SELECT tenant, app, key, id FROM unnest(
-    %s::bytea[], %s::bytea[], %s::bytea[], %s::uuid[]
-  ) AS k (tenant, app, key, id) ORDER BY tenant, app, key
-  ON CONFLICT DO NOTHING RETURNING 1
-), stored AS (
+WITH stored AS (
   INSERT INTO whodid_event (id, tenant, received_at, body, secret)
-  SELECT id, tenant, received_at, body, secret FROM given ORDER BY place
+  SELECT id, tenant, received_at, body, secret FROM unnest(
+    %s::uuid[], %s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[]
+  ) WITH ORDINALITY AS g (id, tenant, received_at, body, secret, place) ORDER BY place
 )
-SELECT (SELECT count(*) FROM keyed) + (SELECT count(*) FROM named)
+INSERT INTO whodid_event_key (id, tenant, received_at)
+SELECT id, tenant, received_at FROM unnest(%s::uuid[], %s::bytea[], %s::bigint[])
+AS k (id, tenant, received_at) ORDER BY id, tenant ON CONFLICT DO NOTHING
 """
 _INSERT_KEYS = """
 INSERT INTO whodid_event_key (id, tenant, received_at)
@@ -73,12 +71,21 @@ INSERT INTO whodid_idempotency (tenant, app, key, id)
 SELECT tenant, app, key, id FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[], %s::uuid[])
 AS k (tenant, app, key, id) ORDER BY tenant, app, key ON CONFLICT DO NOTHING
 """
-_INSERT_EVENTS = """
-INSERT INTO whodid_event (id, tenant, received_at, body, secret)
-SELECT id, tenant, received_at, body, secret FROM unnest(
-  %s::uuid[], %s::bytea[], %s::bigint[], %s::bytea[], %s::bytea[]
-) WITH ORDINALITY AS g (id, tenant, received_at, body, secret, place) ORDER BY place
-"""
+_EVENTS = Table(
+    "whodid_event",
+    ("id", "tenant", "received_at", "body", "secret"),
+    ("uuid", "bytea", "int8", "bytea", "bytea"),
+)
+# Each looked up by its index: OFFSET keeps the planner from joining whole tables.
+_OF_WANTED = (
+    "JOIN LATERAL (SELECT b.arrival, b.tenant, b.id, b.received_at, b.body, b.gone "
+    "FROM whodid_event_key AS k JOIN whodid_event AS b USING (id, tenant, received_at) "
+    "WHERE k.id = w.id AND k.tenant = w.tenant OFFSET 0) AS e ON TRUE"
+)
+_SEALED_OF = (
+    'JOIN LATERAL (SELECT z."index" FROM whodid_sealed AS z WHERE z.arrival = e.arrival '
+    "AND z.received_at = e.received_at OFFSET 0) AS s ON TRUE"
+)
 
 
 class _Taken(Exception):
@@ -98,7 +105,7 @@ def append_ready(
     """
     for _ in range(MAX_TRIES):
         try:
-            with connection.transaction():
+            with connection.transaction(), connection.cursor() as cursor:
                 doubles = _find_doubles(connection, batches, ready)
                 answers = [
                     doubles.take(events, batch=batch)
@@ -106,7 +113,8 @@ def append_ready(
                 ]
                 fresh = _new_events(answers, ready)
                 if fresh:
-                    _insert(connection, fresh)
+                    cursor.execute("SET LOCAL synchronous_commit = off")
+                    _insert(cursor, fresh)
                 return answers
         except _Taken:
             continue
@@ -125,29 +133,47 @@ def _new_events(
     ]
 
 
-def _insert(connection: Connection, fresh: Sequence[Ready]) -> None:
-    connection.execute("SET LOCAL synchronous_commit = off")
-    names = _names(fresh)
-    row = connection.execute(_INSERT, (*_rows(fresh), *names)).fetchone()
-    if row is None or row[0] != len(fresh) + len(names[0]):
+def _insert(cursor: _Cursor, events: Sequence[Stamped]) -> None:
+    """Insert events that are new, with the right to INSERT alone; the number of rows tells.
+
+    Raises:
+        _Taken: One is stored already, or its idempotency key is.
+    """
+    keys = _key_columns(events)
+    keyed = [(key, event.id) for event in events if (key := event.key)]
+    if keyed:
+        tenants, apps, names = (text_array(key[part] for key, _ in keyed) for part in range(3))
+        ids = uuid_array(event_id for _, event_id in keyed)
+        _insert_all(cursor, _INSERT_NAMES, (tenants, apps, names, ids), count=len(keyed))
+    if len(events) < COPY_FROM:
+        bodies, seeds = [event.body for event in events], [event.seed for event in events]
+        _insert_all(cursor, _INSERT, (*keys, bodies, seeds, *keys), count=len(events))
+        return
+    _insert_all(cursor, _INSERT_KEYS, keys, count=len(events))
+    _EVENTS.put(
+        cursor,
+        [
+            (UUID(bytes=event.packed_id), event.tenant.encode(), event.received_at.micros,
+             event.body, event.seed)
+            for event in events
+        ],
+    )  # fmt: skip
+
+
+def _insert_all(
+    cursor: _Cursor, statement: LiteralString, params: Sequence[object], *, count: int
+) -> None:
+    cursor.execute(statement, params)
+    if cursor.rowcount != count:
         raise _Taken
 
 
-def _rows(events: Sequence[Stamped]) -> tuple[list[object], ...]:
+def _key_columns(events: Sequence[Stamped]) -> tuple[str, str, str]:
     return (
-        [event.id for event in events],
-        [event.tenant.encode() for event in events],
-        [event.received_at.micros for event in events],
-        [event.body for event in events],
-        [event.seed for event in events],
+        uuid_array(event.id for event in events),
+        text_array(event.tenant for event in events),
+        number_array(event.received_at.micros for event in events),
     )
-
-
-def _names(events: Sequence[Stamped]) -> tuple[list[object], ...]:
-    """Tenant, application, key and id of the events with an idempotency key, as columns."""
-    keyed = [(key, event.id) for event in events if (key := event.key)]
-    columns: list[list[object]] = [[key[part].encode() for key, _ in keyed] for part in range(3)]
-    return (*columns, [event_id for _, event_id in keyed])
 
 
 def _find_doubles(
@@ -181,9 +207,7 @@ def _find_ids(connection: Connection | _Cursor, ids: Sequence[EventId]) -> dict[
     rows = connection.execute(
         'SELECT e.tenant, e.id, s."index", e.received_at, e.body, e.gone FROM '
         "unnest(%s::bytea[], %s::uuid[]) AS w (tenant, id) "
-        "JOIN whodid_event_key AS k USING (id, tenant) "
-        "JOIN whodid_event AS e USING (id, tenant, received_at) "
-        "LEFT JOIN whodid_sealed AS s ON s.arrival = e.arrival AND s.received_at = e.received_at "
+        f"{_OF_WANTED} LEFT {_SEALED_OF} "
         "ORDER BY e.arrival",
         ([tenant.encode() for tenant, _ in ids], [uuid_text(packed) for _, packed in ids]),
     )
@@ -200,9 +224,7 @@ def find_indexes(connection: Connection, ids: Sequence[EventId]) -> dict[EventId
     rows = connection.execute(
         'SELECT e.tenant, e.id, s."index" FROM '
         "unnest(%s::bytea[], %s::uuid[]) AS w (tenant, id) "
-        "JOIN whodid_event_key AS k USING (id, tenant) "
-        "JOIN whodid_event AS e USING (id, tenant, received_at) "
-        "JOIN whodid_sealed AS s ON s.arrival = e.arrival AND s.received_at = e.received_at "
+        f"{_OF_WANTED} {_SEALED_OF} "
         "ORDER BY e.arrival",
         ([tenant.encode() for tenant, _ in ids], [uuid_text(packed) for _, packed in ids]),
     )
@@ -230,7 +252,7 @@ def append_within(given: psycopg.Connection[Any], batch: Batch) -> list[Receipt]
     with psycopg.Cursor(given, row_factory=tuple_row) as cursor:
         try:
             with _within(given, cursor):
-                _insert_within(cursor, events)
+                _insert(cursor, events)
                 return [_unsealed(event, duplicate=False) for event in events]
         except _Taken:
             pass  # and now with a look at what there is
@@ -240,18 +262,6 @@ def append_within(given: psycopg.Connection[Any], batch: Batch) -> list[Receipt]
             return [_append_unread(cursor, event) for event in events]
 
 
-def _insert_within(cursor: _Cursor, events: Sequence[Stamped]) -> None:
-    rows, names = _rows(events), _names(events)
-    cursor.execute(_INSERT_KEYS, rows[:3])
-    if cursor.rowcount != len(events):
-        raise _Taken
-    if names[0]:
-        cursor.execute(_INSERT_NAMES, names)
-        if cursor.rowcount != len(names[0]):
-            raise _Taken
-    cursor.execute(_INSERT_EVENTS, rows)
-
-
 def _append_compared(cursor: _Cursor, batch: Batch, events: Sequence[Stamped]) -> list[Receipt]:
     doubles = _find_doubles(cursor, [batch], [events])
     answers = doubles.take(events, batch=batch)
@@ -259,7 +269,7 @@ def _append_compared(cursor: _Cursor, batch: Batch, events: Sequence[Stamped]) -
         raise answers
     fresh = [event for answer, event in zip(answers, events, strict=True) if answer is event]
     try:
-        _insert_within(cursor, fresh)
+        _insert(cursor, fresh)
     except _Taken:
         raise StoreUnavailableError("another transaction came between; try again") from None
     return [
@@ -273,7 +283,7 @@ def _append_compared(cursor: _Cursor, batch: Batch, events: Sequence[Stamped]) -
 def _append_unread(cursor: _Cursor, event: Stamped) -> Receipt:
     try:
         cursor.execute("SAVEPOINT whodid_one")
-        _insert_within(cursor, [event])
+        _insert(cursor, [event])
         cursor.execute("RELEASE whodid_one")
     except _Taken:
         cursor.execute("ROLLBACK TO whodid_one")

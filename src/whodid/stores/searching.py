@@ -15,6 +15,7 @@ from typing import Literal
 
 from whodid.errors import InvalidError
 from whodid.event import CATEGORIES, OPERATIONS, OUTCOMES, SEVERITIES, StoredEvent
+from whodid.query.ast import And, Node, Term
 from whodid.query.sql import DictionaryColumn, RefColumn
 from whodid.stores.base import Bucket, Cursor, Histogram, Page, SplitBy
 from whodid.stores.dictionary import DictKind
@@ -27,6 +28,8 @@ DECIDE_S = 2.0
 MAX_DECIDED = 100_000
 
 _MAX_DECISIONS = 8
+_POINTING = frozenset({"target.id", "behalf.id", "via.id", "id"})
+"""Terms with an index of their own that leads to few events."""
 NAMES: Mapping[str, tuple[str, ...]] = {
     "category": CATEGORIES,
     "operation": OPERATIONS,
@@ -172,3 +175,9 @@ def too_wide() -> InvalidError:
         "this can't be counted in the time there is, since your access is limited by a search "
         "that no index answers; ask for a shorter time"
     )
+
+
+def is_pointed(node: Node) -> bool:
+    """Must an event be one of the few that an index of their own leads to?"""
+    terms = node.terms if isinstance(node, And) else (node,)
+    return any(isinstance(term, Term) and term.field in _POINTING for term in terms)

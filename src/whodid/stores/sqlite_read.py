@@ -66,6 +66,7 @@ from whodid.stores.searching import (
     Decisions,
     fill_buckets,
     grid_of,
+    is_pointed,
     make_histogram,
     make_page,
     too_wide,
@@ -84,9 +85,6 @@ if TYPE_CHECKING:  # they load numpy
 _FIRST_CHUNK = 200
 _MAX_CHUNK = 4_000
 _EPOCH = Instant.from_micros(0)
-_POINTING = frozenset({"target.id", "behalf.id", "via.id", "id"})
-"""Terms with an index of their own that leads to few events."""
-
 _FEW_VALUES = 5_000
 _Effort: TypeAlias = Literal["all", "few", "nothing"]
 _Row: TypeAlias = tuple[Any, ...]
@@ -407,7 +405,7 @@ class Reader:
             indexed=indexed,
             is_ordered=_is_time_alone(node)
             and (self._access.tenants is None or len(self._tenants) == 1),
-            is_pointed=_is_pointed(node),
+            is_pointed=is_pointed(node),
             is_strict=not where.exact
             and restriction is not None
             and not self._where(restriction).exact,
@@ -436,7 +434,7 @@ class Reader:
         )
         where = compile_where(node, dialect)
         seen = ALL if sees_all else _in("tenant", list(self._tenants))
-        if _is_pointed(node) and not sees_all:
+        if is_pointed(node) and not sees_all:
             # The plus keeps SQLite from going through the tenant's events in order of time.
             seen = replace(seen, sql=f"+{seen.sql}")
         return all_where([seen, where])
@@ -444,7 +442,7 @@ class Reader:
     def _indexed(self, node: Node, *, newest: int) -> _Indexed | None:
         """How the text index gets to the hits; None where another way is shorter."""
         terms = node.terms if isinstance(node, And) else (node,)
-        if _is_pointed(node):
+        if is_pointed(node):
             return None
         tenants = None if self._access.tenants is None else list(self._tenants)
         needed = needed_by_search(node, tenants=tenants)
@@ -743,12 +741,6 @@ class Reader:
             (starts[0], step, *search.where.params, starts[0], starts[-1]),
         )
         return fill_buckets(rows, starts=starts, step=step, split_by=split_by)
-
-
-def _is_pointed(node: Node) -> bool:
-    """Must an event be one of the few that an index of their own leads to?"""
-    terms = node.terms if isinstance(node, And) else (node,)
-    return any(isinstance(term, Term) and term.field in _POINTING for term in terms)
 
 
 def _is_time_alone(node: Node) -> bool:

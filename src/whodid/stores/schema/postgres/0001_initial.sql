@@ -103,6 +103,8 @@ CREATE UNIQUE INDEX whodid_s_arrival ON whodid_sealed (arrival, received_at);
 CREATE INDEX whodid_s_position ON whodid_sealed (position);
 CREATE INDEX whodid_s_time ON whodid_sealed (occurred_at, position);
 CREATE INDEX whodid_s_tenant ON whodid_sealed (tenant, occurred_at, position);
+CREATE INDEX whodid_s_actor ON whodid_sealed (actor, occurred_at, position);
+CREATE INDEX whodid_s_ip ON whodid_sealed (ip, occurred_at) WHERE ip IS NOT NULL;
 
 -- A row per target, on_behalf_of and via that has an id; a hint, the body decides.
 CREATE TABLE whodid_event_ref (
