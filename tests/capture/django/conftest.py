@@ -149,7 +149,7 @@ def _empty(connection: Any, table: str) -> None:
             cursor.execute(f'DELETE FROM "{table}"')
             cursor.execute("PRAGMA foreign_keys = ON")
         else:
-            cursor.execute(f'TRUNCATE "{table}" RESTART IDENTITY CASCADE')
+            cursor.execute(f'TRUNCATE "{table}" CASCADE')
 
 
 @pytest.fixture

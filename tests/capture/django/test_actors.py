@@ -336,7 +336,7 @@ def test_an_instance_of_a_model_is_a_target() -> None:
     target = DjangoDescriber().target(Group(pk=3, name="editors"))
 
     assert target is not None
-    assert (target.type, target.id, target.name) == ("group", "3", "editors")
+    assert (target.type, target.id, target.name) == ("role", "3", "editors")
 
 
 def test_a_snapshot_masks_nothing_away_that_is_needed_to_see_a_change() -> None:

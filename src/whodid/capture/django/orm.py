@@ -38,6 +38,8 @@ _save_base = Model.save_base
 _save_table: Any = Model._save_table  # Django's own, stable for years
 _delete = Collector.delete
 _BEFORE = "_whodid_before"
+_UNREAD: Row = ()
+"""A row that is there, perhaps, and could not be read: what is not known must not be told."""
 
 
 def install(settings: object) -> None:
@@ -86,7 +88,7 @@ def save_table(
             return updated
         with get_audit().guarded("recording a row that was saved"):
             new = fetch(plan, self.pk, using=using)
-            if new is not None:
+            if new is not None and old is not _UNREAD:
                 emit(plan, old, new, instance=self, using=using)
         return updated
 
@@ -106,7 +108,7 @@ def _row_before(instance: Any, plan: Plan, *, using: str, is_new: bool) -> Row |
     unit.wait_to_write(connections[using], plan.model._meta.db_table)
     with get_audit().guarded("reading a row before it is saved"):
         return fetch(plan, key, using=using)
-    return None
+    return _UNREAD
 
 
 def _has_key(key: Any) -> bool:

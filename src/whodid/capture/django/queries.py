@@ -190,6 +190,18 @@ def _conflict_names(plan: Plan, unique_fields: Sequence[str] | None) -> tuple[st
     return tuple(meta.get_field(name).attname for name in named)
 
 
+# A row has the lower half of its transaction's number; the upper half is that of now, or one less.
+_OWN_ROWS = """
+SELECT row.{key} FROM {table} AS row, (
+  SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS newest
+) AS numbers
+WHERE row.{key} > %s AND pg_xact_status((
+  CASE WHEN (newest >> 32 << 32) + row.xmin::text::bigint <= newest + 1000000
+  THEN (newest >> 32 << 32) ELSE (newest >> 32 << 32) - 4294967296 END + row.xmin::text::bigint
+)::text::xid8) = 'in progress'
+"""
+
+
 class _Births:
     """Rows that a `bulk_create` makes, found without trusting what the objects say afterwards."""
 
@@ -230,9 +242,24 @@ class _Births:
             return fetch_many(self._plan, keys, using=self._using)
         found = self._colliding()
         if self._newest is not None:
-            # In one transaction of SQLite's nobody else can have added rows.
-            found |= keyed(self._plan, self._rows().filter(pk__gt=self._newest))
+            found |= keyed(self._plan, self._added())
         return found
+
+    def _added(self) -> QuerySet[Any]:
+        """The rows that came since, and not from others.
+
+        In a transaction of SQLite's nobody else can have added any. In one of PostgreSQL's others'
+        rows are seen as soon as they are committed; what is seen and in progress is our own.
+        """
+        rows = self._rows().filter(pk__gt=self._newest)
+        connection = connections[self._using]
+        if connection.vendor != "postgresql":
+            return rows
+        meta = self._plan.model._meta
+        names = [connection.ops.quote_name(str(each)) for each in (meta.db_table, meta.pk.column)]
+        with claimed(), connection.cursor() as cursor:
+            cursor.execute(_OWN_ROWS.format(table=names[0], key=names[1]), (self._newest,))
+            return rows.filter(pk__in=[key for (key,) in cursor.fetchall()])
 
     def _rows(self) -> QuerySet[Any]:
         return QuerySet(model=self._plan.model, using=self._using)

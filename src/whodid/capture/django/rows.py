@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from django.apps import apps
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from msgspec import UNSET
 
 from whodid.capture.django import fields
@@ -154,13 +154,20 @@ def _parent_of(change: RowChange) -> Target | None:
     name = fields.options_of(change.model).parent
     if name is None:
         return None
-    relation = change.model._meta.get_field(name)
+    relation: Any = change.model._meta.get_field(name)
     if change.parent is None or relation.related_model is None:
         return None
     related = apps.get_model(relation.related_model._meta.label)
+    key: Any = change.parent
+    if not relation.target_field.primary_key:  # it is pointed at by another field
+        rows: QuerySet[Any] = QuerySet(model=related, using=change.using)
+        found = rows.filter(**{relation.target_field.attname: key}).values_list("pk", flat=True)
+        key = found.first()
+    if key is None:
+        return None
     return Target(
         type=type_of(related),
-        id=text_of_key(change.parent),
+        id=text_of_key(key),
         name=change.labels.get(name) or UNSET,
         role="parent",
     )

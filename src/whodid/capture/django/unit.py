@@ -16,6 +16,7 @@ however it did.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -28,8 +29,11 @@ from whodid import context
 from whodid.capture.django import handoff
 from whodid.capture.django.conf import get_audit, get_settings, holds_log
 from whodid.capture.django.guard import claimed
-from whodid.delivery import DRAIN_IN_CALL_S, Direct
+from whodid.delivery import DRAIN_IN_CALL_S, Direct, words_of
+from whodid.errors import AuditError
 from whodid.event import Event
+
+_logger = logging.getLogger("whodid")
 
 AT_ONCE = 500
 _LOOKED_AT = 100
@@ -62,9 +66,15 @@ class _LaterEntry(Entry):
         self.using = using
 
     def __call__(self) -> None:
-        with get_audit().guarded("events after a commit"):
-            # Not with a transaction that is open on the log's database: that may be rolled back.
-            _deliver_apart(self.events)
+        try:
+            with get_audit().guarded("events after a commit"):
+                # Not with a transaction that is open on the log's database: that may be rolled
+                # back.
+                _deliver_apart(self.events)
+        except AuditError as error:
+            # The change is committed, and its events wait beside it. What is raised here would
+            # keep the host's own callbacks from being called.
+            _logger.error("events wait until the log takes them: %s", words_of(error))
         handoff.look_now_and_then(connections[self.using])
 
 
@@ -91,6 +101,7 @@ def add_entry(entry: Entry, using: str) -> None:
         get_audit().deliver(entry.events)
         return
     _hook(connection)
+    _watch_blocks_of_tests(connection)
     is_held_here = holds_log(using)
     if _is_only_a_tests(connection):
         if is_held_here:
@@ -237,6 +248,30 @@ def _is_only_a_tests(connection: Any) -> bool:
     return bool(blocks) and all(block._from_testcase for block in blocks)
 
 
+class _Blocks(list[Any]):
+    """The blocks that are open in a test of the host's.
+
+    One without a savepoint ends without a word; what waits need then wait no more.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection.atomic_blocks)
+        self._connection = connection
+
+    def pop(self, *place: Any) -> Any:
+        block = super().pop(*place)
+        sids = self._connection.savepoint_ids
+        if sids and sids[-1] is None and not self._connection.needs_rollback:
+            _tidy(self._connection)
+        return block
+
+
+def _watch_blocks_of_tests(connection: Any) -> None:
+    blocks = connection.atomic_blocks
+    if blocks and blocks[0]._from_testcase and not isinstance(blocks, _Blocks):
+        connection.atomic_blocks = _Blocks(connection)
+
+
 # -- hooks in Django's connection ----------------------------------------------------------------
 
 
@@ -251,6 +286,8 @@ def _hook(connection: Any) -> None:
     connection.savepoint = partial(_savepoint, connection, connection.savepoint)
     connection._commit = partial(_commit, connection, connection._commit)
     connection._rollback = partial(_rollback, connection, connection._rollback)
+    connection.commit = partial(_ended, connection, connection.commit)
+    connection.rollback = partial(_ended, connection, connection.rollback)
     connection.set_autocommit = partial(_set_autocommit, connection, connection.set_autocommit)
     connection.savepoint_commit = partial(
         _savepoint_committed, connection, connection.savepoint_commit
@@ -270,7 +307,6 @@ def _commit(connection: Any, commit: Callable[[], Any]) -> Any:
     result = commit()
     connection._whodid_size, connection._whodid_limit = 0, AT_ONCE
     connection._whodid_marks.clear()
-    _tell_apart(connection)
     return result
 
 
@@ -278,6 +314,12 @@ def _rollback(connection: Any, rollback: Callable[[], Any]) -> Any:
     result = rollback()
     connection._whodid_size, connection._whodid_limit = 0, AT_ONCE
     connection._whodid_marks.clear()
+    return result
+
+
+def _ended(connection: Any, end: Callable[[], Any]) -> Any:
+    """Commit or roll back. What a log that fails closed raises finds Django's own books closed."""
+    result = end()
     _tell_apart(connection)
     return result
 
