@@ -277,7 +277,7 @@ def test_an_admin_that_cant_say_who_may_open_it_leaves_the_page_readable(
     def broken(self: Any, request: HttpRequest, obj: Any = None) -> bool:
         raise LookupError("secret")
 
-    monkeypatch.setattr(type(admin.site.get_model_admin(Group)), "has_view_permission", broken)
+    monkeypatch.setattr(type(admin.site._registry[Group]), "has_view_permission", broken)
 
     with caplog.at_level(logging.WARNING, "whodid"):
         assert ">open</a>" not in a_drawer(a_browser(an_admin()), "role:7")
@@ -302,7 +302,8 @@ def test_the_only_tenant_of_a_project_goes_without_a_name() -> None:
     browser = a_browser(an_admin())
 
     with override_settings(WHODID={"authorize": lambda request: Access.reader({"default"})}):
-        page = browser.get("/audit/").content.decode()
+        # Other tests' events may have the word in a message.
+        page = browser.get("/audit/?q=action:invoice.approve").content.decode()
 
     assert "invoice.approve" in page
     assert "default" not in page
