@@ -117,7 +117,7 @@ def test_a_failure_leaves_the_hosts_transaction_as_it_was(connection: sqlite3.Co
     connection.execute("BEGIN")
     connection.execute("INSERT INTO app (name) VALUES ('a')")
     connection.execute("ALTER TABLE whodid_leaf RENAME TO away")
-    with pytest.raises(StoreUnavailableError, match="run the migrations"):
+    with pytest.raises(StoreUnavailableError, match="run its migrations"):
         store.append(prepared(an_event()), connection=connection)
     connection.execute("ALTER TABLE away RENAME TO whodid_leaf")
     connection.execute("INSERT INTO app (name) VALUES ('b')")
