@@ -105,6 +105,16 @@ def test_what_is_in_an_object_is_shown_as_text() -> None:
     assert "&lt;script&gt;alert(1)" in page
 
 
+def test_marks_of_direction_turn_nothing_round() -> None:
+    tag = Group.objects.create(name="txt\u202eexe.gpj")
+
+    page = a_browser(an_admin()).get(history(tag)).content.decode()
+    ours = page[page.index('id="content"') :]
+
+    assert "\u202e" not in ours
+    assert "U+202E" in ours
+
+
 def test_a_long_history_has_pages() -> None:
     root = an_admin()
     group = Group.objects.create(name="Editors")

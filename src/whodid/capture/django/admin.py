@@ -156,7 +156,8 @@ def _shown(
         _logger.warning("an object's history can't be shown: %s", words_of(error))
         values["is_unavailable"], status = True, 503
     name = label_of(found.instance) if found.instance is not None else ""
-    name = name or values.get("last_name") or str(found.target.id)
+    # Marks of direction in a name would turn round what stands beside it.
+    name = flat(name or values.get("last_name") or str(found.target.id))
     values |= {
         **admin.admin_site.each_context(request),
         "title": f"History: {name}",
@@ -220,7 +221,7 @@ def _entry(stored: StoredEvent, moments: Moments) -> Entry:
         who=actor_of(stored),
         second=second_name(stored),
         place=" ".join(part for part in origin(stored) if part),
-        did=sentence(stored),
+        did=tuple(each._replace(text=flat(each.text)) for each in sentence(stored)),
         changes=tuple(_value(each) for each in event.changes or ()),
         outcome=outcome,
         outcome_word=OUTCOMES[outcome][1],
@@ -230,7 +231,7 @@ def _entry(stored: StoredEvent, moments: Moments) -> Entry:
 
 def _value(change: Change) -> Value:
     return Value(
-        path=change.path,
+        path=flat(change.path),
         old=_side(change.old),
         new=_side(change.new),
         is_redacted=bool(change.redacted),
