@@ -15,6 +15,7 @@ import re
 import socket
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -375,7 +376,7 @@ class Incoming:
     traceparent: Sequence[str]
 
 
-class WebOccasion(Occasion):
+class WebOccasion(Occasion, ABC):
     """One request, described when an event asks for it: most requests make none.
 
     So the route, which is known only after routing, is in the events that a view records. Status
@@ -416,17 +417,17 @@ class WebOccasion(Occasion):
         self.status: int | None = None
         self.duration_ms: float | None = None
 
+    @abstractmethod
     def read(self) -> Incoming:
         """The request as it came; asked for once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def route(self) -> str | None:
         """The template of the route, None before it is known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parameters(self) -> Mapping[str, object]:
         """What the route found in the path, by the names that it has there; empty before."""
-        raise NotImplementedError
 
     @property
     def incoming(self) -> Incoming:
