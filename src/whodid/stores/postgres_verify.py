@@ -18,8 +18,8 @@ from whodid.stores.dictionary import DictKind, dictionary_texts
 from whodid.stores.doubles import hashes_of
 from whodid.stores.postgres_connections import Connection
 from whodid.stores.postgres_seal import has_passed_by
-from whodid.stores.rows import Columns, log_id
-from whodid.stores.verifying import MAX_PROBLEMS, check_event
+from whodid.stores.rows import Columns
+from whodid.stores.verifying import MAX_PROBLEMS, check_event, check_head
 
 _PROGRESS_EVERY = 1_000
 _PIECE = 500
@@ -213,20 +213,10 @@ def _check_head(check: _Check, tenant: int) -> TreeHead | None:
     row = check.connection.execute(
         "SELECT log_id, size, frontier FROM whodid_log_state WHERE tenant = %s", (tenant,)
     ).fetchone()
-    if row is None:
-        check.report("the state of the tree is missing", tenant=tenant)
-        return None
-    if (row[1], row[2]) != (tree.frontier.size, tree.frontier.to_bytes()):
-        check.report(
-            f"the state of the tree says {row[1]} leaves and another root than its "
-            f"{tree.frontier.size} leaves give",
-            tenant=tenant,
-        )
-    if row[0] != log_id(check.key, tenant=tree.name):
-        check.report("the log id of the tree was changed", tenant=tenant)
-    return TreeHead(
-        tenant=tree.name, log_id=row[0], size=tree.frontier.size, root=tree.frontier.root()
-    )
+    found, faults = check_head(row, tenant=tree.name, frontier=tree.frontier, key=check.key)
+    for fault in faults:
+        check.report(fault, tenant=tenant)
+    return found
 
 
 def _check_whole(check: _Check) -> None:

@@ -19,10 +19,10 @@ from whodid.ledger.merkle import Frontier, leaf_hash
 from whodid.stores.base import Problem, TreeHead, VerifyReport
 from whodid.stores.dictionary import DictKind
 from whodid.stores.migrate import migrate_sqlite
-from whodid.stores.rows import Columns, log_id, reference_hash
+from whodid.stores.rows import Columns, reference_hash
 from whodid.stores.sqlite_column_check import column_problems
 from whodid.stores.sqlite_text_verify import TextCheck
-from whodid.stores.verifying import MAX_PROBLEMS, check_event
+from whodid.stores.verifying import MAX_PROBLEMS, check_event, check_head
 
 _PROGRESS_EVERY = 1_000
 _COLUMNS = (
@@ -189,20 +189,10 @@ def _heads(check: _Check) -> Callable[[int], TreeHead | None]:
         row = check.connection.execute(
             "SELECT log_id, size, frontier FROM whodid_log_state WHERE tenant = ?", (tenant,)
         ).fetchone()
-        if row is None:
-            check.report("the state of the tree is missing", tenant=tenant)
-            return None
-        if (row[1], row[2]) != (tree.frontier.size, tree.frontier.to_bytes()):
-            check.report(
-                f"the state of the tree says {row[1]} leaves and another root than its "
-                f"{tree.frontier.size} leaves give",
-                tenant=tenant,
-            )
-        if row[0] != log_id(check.key, tenant=tree.name):
-            check.report("the log id of the tree was changed", tenant=tenant)
-        return TreeHead(
-            tenant=tree.name, log_id=row[0], size=tree.frontier.size, root=tree.frontier.root()
-        )
+        found, faults = check_head(row, tenant=tree.name, frontier=tree.frontier, key=check.key)
+        for fault in faults:
+            check.report(fault, tenant=tenant)
+        return found
 
     return head
 

@@ -1,15 +1,17 @@
-"""What verification finds out about one event, in whatever engine its row lies. Pure."""
+"""What verification finds out about an event and a tree, in whatever engine they lie. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whodid import canonical
 from whodid.errors import LedgerError
 from whodid.event import StoredEvent
 from whodid.ids import uuid_bytes
-from whodid.stores.rows import CODEC_RAW, Columns, derive_stored
+from whodid.ledger.merkle import Frontier
+from whodid.stores.base import TreeHead
+from whodid.stores.rows import CODEC_RAW, Columns, derive_stored, log_id
 
 MAX_PROBLEMS = 1_000
 _DERIVED = (
@@ -50,3 +52,28 @@ def check_event(
         if row[name] != getattr(columns, name):
             raise LedgerError(f"the column {name} differs from the body")
     return stored, columns
+
+
+def check_head(
+    row: Sequence[Any] | None, *, tenant: str, frontier: Frontier, key: bytes
+) -> tuple[TreeHead | None, list[str]]:
+    """The head of a tree, and how its stored state differs from what the leaves give.
+
+    Args:
+        row: Log id, size and frontier, as stored; None when there are none.
+        frontier: Of the leaves.
+        key: Of the store, for the log id.
+    """
+    if row is None:
+        return None, ["the state of the tree is missing"]
+    name, size, stored = row
+    faults = []
+    if (size, stored) != (frontier.size, frontier.to_bytes()):
+        faults.append(
+            f"the state of the tree says {size} leaves and another root than its "
+            f"{frontier.size} leaves give"
+        )
+    if name != log_id(key, tenant=tenant):
+        faults.append("the log id of the tree was changed")
+    head = TreeHead(tenant=tenant, log_id=name, size=frontier.size, root=frontier.root())
+    return head, faults
