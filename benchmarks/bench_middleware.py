@@ -149,7 +149,14 @@ def django_apps(where: Path) -> dict[str, wsgi.App]:
         INSTALLED_APPS=[
             "django.contrib.auth", "django.contrib.contenttypes", "whodid.capture.django",
         ],
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": where / "site.db"}},
+        # A connection that is kept, else Django opening one is taken for the middleware's cost.
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": where / "site.db",
+                "CONN_MAX_AGE": None,
+            }
+        },
         LOGGING_CONFIG=None,
         WHODID={"trusted_proxies": 2},
     )  # fmt: skip
